@@ -1,0 +1,132 @@
+import type { Options, Scope, Subnet } from "../drivers/driver.ts";
+import type { Ip } from "../net/ip.ts";
+import type { Mac } from "../net/mac.ts";
+import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
+
+/** The container network model as its users see it: networks, endpoints, sandboxes, and what can be done with them. */
+
+export interface NetworkInfo {
+  /** 64 hex digits. */
+  readonly id: string;
+  readonly name: string;
+  readonly driver: string;
+  readonly scope: Scope;
+  readonly internal: boolean;
+  readonly ipv6: boolean;
+  readonly options: Options;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly subnets: readonly Subnet[];
+  /** ISO 8601, UTC. */
+  readonly created: string;
+}
+
+export interface EndpointInfo {
+  readonly id: string;
+  readonly name: string;
+  readonly networkId: string;
+  readonly network: string;
+  /** Further names, valid for every sandbox of the network. */
+  readonly aliases: readonly string[];
+  readonly addresses: readonly InterfaceAddress[];
+  readonly mac?: Mac;
+  readonly created: string;
+  /** The sandbox that the endpoint is attached to; absent while it is attached to none. */
+  readonly sandboxId?: string;
+  readonly containerId?: string;
+  /** Name of the interface in the sandbox, where attached: `eth0`. */
+  readonly interfaceName?: string;
+}
+
+export interface SandboxInfo {
+  readonly id: string;
+  /** Path of the network namespace. */
+  readonly key: string;
+  readonly containerId: string;
+  readonly hostName: string;
+  readonly domainName: string;
+  readonly created: string;
+  /** Ids of the endpoints attached, in the order they joined. */
+  readonly endpoints: readonly string[];
+}
+
+export interface SubnetRequest {
+  readonly pool?: Prefix;
+  readonly range?: Prefix;
+  readonly gateway?: Ip;
+  /** Addresses set aside, by name. */
+  readonly auxiliary?: Readonly<Record<string, Ip>>;
+}
+
+export interface CreateNetwork {
+  readonly name: string;
+  /** 64 hex digits; generated where absent. */
+  readonly id?: string;
+  /** Driver; the configured default where absent. */
+  readonly driver?: string;
+  readonly internal?: boolean;
+  readonly ipv6?: boolean;
+  readonly options?: Options;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Both families mixed; a default pool where a family that the network has is missing. */
+  readonly subnets?: readonly SubnetRequest[];
+}
+
+export interface CreateEndpoint {
+  readonly name: string;
+  readonly aliases?: readonly string[];
+  readonly addresses?: readonly Ip[];
+  readonly mac?: Mac;
+  readonly options?: Options;
+}
+
+export interface CreateSandbox {
+  readonly containerId: string;
+  readonly hostName?: string;
+  readonly domainName?: string;
+  /** Where the hosts and resolv.conf files are written instead of the default place; absolute paths. */
+  readonly hostsPath?: string;
+  readonly resolvConfPath?: string;
+  /** Resolvers that replace the host's for names we do not own. */
+  readonly dns?: readonly Ip[];
+  readonly dnsSearch?: readonly string[];
+  readonly dnsOptions?: readonly string[];
+  /** More lines for the hosts file. */
+  readonly extraHosts?: readonly { readonly name: string; readonly address: Ip }[];
+  /** The host's own network stack in place of a new namespace. */
+  readonly useDefaultSandbox?: boolean;
+}
+
+/**
+ * What a daemon, an API or an embedding program calls. Every method that changes something commits one store transaction,
+ * then makes the kernel match; both take an AbortSignal. Ids are full ids; names are resolved by the caller.
+ */
+export interface Controller {
+  /** Name of the network that `SERVICE` without `.NETWORK` means. */
+  readonly defaultNetwork: string;
+  networks(): readonly NetworkInfo[];
+  /** @throws NetworkError `no-network` (not found) "Resource not found: Network" */
+  network(id: string): NetworkInfo;
+  createNetwork(request: CreateNetwork, signal?: AbortSignal): Promise<NetworkInfo>;
+  deleteNetwork(id: string, signal?: AbortSignal): Promise<void>;
+  /** All endpoints, or those of one network. */
+  endpoints(networkId?: string): readonly EndpointInfo[];
+  /** @throws NetworkError `no-endpoint` (not found) "Resource not found: Endpoint" */
+  endpoint(id: string): EndpointInfo;
+  createEndpoint(networkId: string, request: CreateEndpoint, signal?: AbortSignal): Promise<EndpointInfo>;
+  deleteEndpoint(id: string, options?: { readonly force?: boolean }, signal?: AbortSignal): Promise<void>;
+  /** @param aliases `name` or `container:alias`, valid in this sandbox only */
+  attach(
+    endpointId: string,
+    sandboxId: string,
+    aliases?: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<SandboxInfo>;
+  detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void>;
+  sandboxes(): readonly SandboxInfo[];
+  /** @throws NetworkError `no-sandbox` (not found) "Resource not found: Sandbox" */
+  sandbox(id: string): SandboxInfo;
+  createSandbox(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxInfo>;
+  deleteSandbox(id: string, signal?: AbortSignal): Promise<void>;
+  /** Stops serving (DNS, watches); sandboxes keep running. */
+  close(): Promise<void>;
+}
