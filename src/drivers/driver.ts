@@ -1,3 +1,4 @@
+import type { FirewallNetwork } from "../linux/firewall.ts";
 import type { Plan } from "../linux/plan.ts";
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
@@ -23,6 +24,8 @@ export interface Subnet {
 export interface DriverNetwork {
   readonly id: string;
   readonly name: string;
+  /** Our mark for every link of the network: reconcile touches only what carries it. */
+  readonly mark: string;
   readonly internal: boolean;
   readonly ipv6: boolean;
   readonly options: Options;
@@ -33,6 +36,8 @@ export interface DriverNetwork {
 export interface DriverEndpoint {
   readonly id: string;
   readonly name: string;
+  /** Our mark for the endpoint's link on the host. */
+  readonly mark: string;
   readonly addresses: readonly InterfaceAddress[];
   readonly mac?: Mac;
   readonly options: Options;
@@ -59,12 +64,6 @@ export interface Attachment {
   readonly gateways: readonly Ip[];
 }
 
-/** What a driver needs to know of its host to plan. */
-export interface HostView {
-  /** Names of the links in the host's namespace. */
-  readonly links: ReadonlySet<string>;
-}
-
 export interface NetworkDriver {
   readonly name: string;
   readonly scope: Scope;
@@ -86,14 +85,4 @@ export interface NetworkDriver {
   attach(network: DriverNetwork, endpoint: DriverEndpoint, sandbox: DriverSandbox): Attachment;
   /** The network's part of the host's nftables table; undefined where it needs none. */
   firewall(network: DriverNetwork): FirewallNetwork | undefined;
-}
-
-/** What the firewall must know of a bridge-like network. */
-export interface FirewallNetwork {
-  readonly id: string;
-  readonly bridge: string;
-  readonly subnets: readonly Prefix[];
-  readonly internal: boolean;
-  readonly masquerade: boolean;
-  readonly isolated: boolean;
 }
