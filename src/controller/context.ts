@@ -1,0 +1,107 @@
+import type { DriverEndpoint, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
+import { badRequest, notFound } from "../errors.ts";
+import type { Ipam } from "../ipam/ipam.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import type { Prefix } from "../net/prefix.ts";
+import type { Locks } from "./locks.ts";
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
+import type { State } from "./state.ts";
+
+export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
+
+/** Names and files of running sandboxes; implemented by `naming.ts`. */
+export interface Naming {
+  /** Writes the sandbox's files and starts its resolver. */
+  open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void>;
+  /** Tells the name table and the files of what an endpoint's record became; undefined where it is gone. */
+  changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): void;
+  close(sandbox: SandboxRecord): Promise<void>;
+  closeAll(): Promise<void>;
+}
+
+/** What the parts of the controller share. */
+export interface Context {
+  readonly state: State;
+  readonly kernel: Kernel;
+  readonly drivers: ReadonlyMap<string, NetworkDriver>;
+  readonly ipam: Ipam;
+  readonly locks: Locks;
+  readonly naming: Naming;
+  readonly log: Log;
+  /** Eight hex digits that tell this daemon's kernel objects from another's on the same host. */
+  readonly instance: string;
+  /** Directory of namespace files: `/var/run/docker/netns`. */
+  readonly namespaceDir: string;
+  readonly defaultNetwork: string;
+  readonly defaultDriver: string;
+  /** Prefixes that default pools keep clear of: the host's routes and resolvers. */
+  readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
+  /** Name of the nftables table, or undefined with firewall backend `none`. */
+  readonly firewallTable: string | undefined;
+}
+
+/** @throws NetworkError `no-driver` (not found), quickly: there is no plugin to wait for */
+export const driverOf = (context: Context, name: string): NetworkDriver => {
+  const driver = context.drivers.get(name);
+  if (!driver) {
+    throw notFound(
+      "no-driver",
+      `could not find plugin ${JSON.stringify(name).slice(1, 81).replace(/"$/, "")} in v1 plugin registry: plugin not found`,
+      {
+        hint: `drivers: ${[...context.drivers.keys()].join(", ")}`,
+      },
+    );
+  }
+  return driver;
+};
+
+/** Our mark on kernel objects: `dnet:<instance>:<id>`. */
+export const markOf = (context: Pick<Context, "instance">, id: string): string => `dnet:${context.instance}:${id}`;
+
+/** The id in a mark of this daemon, or undefined for another's. */
+export const idOfMark = (context: Pick<Context, "instance">, mark: string | undefined): string | undefined => {
+  const prefix = `dnet:${context.instance}:`;
+  return mark?.startsWith(prefix) ? mark.slice(prefix.length) : undefined;
+};
+
+export const driverNetwork = (context: Context, record: NetworkRecord): DriverNetwork => ({
+  id: record.id,
+  name: record.name,
+  mark: markOf(context, record.id),
+  internal: record.internal,
+  ipv6: record.ipv6,
+  options: record.options,
+  subnets: record.subnets,
+});
+
+export const driverEndpoint = (context: Context, record: EndpointRecord): DriverEndpoint => ({
+  id: record.id,
+  name: record.name,
+  mark: markOf(context, record.id),
+  addresses: record.addresses,
+  ...(record.mac !== undefined && { mac: record.mac }),
+  options: record.options,
+});
+
+/** The network namespace of a sandbox: the path of its file, or the host's. */
+export const namespaceOf = (context: Context, sandbox: SandboxRecord): string =>
+  sandbox.host ? "host" : `${context.namespaceDir}/${sandbox.id.slice(0, 12)}`;
+
+export const requireNetwork = (context: Context, id: string): NetworkRecord => {
+  const record = context.state.networks.get(id);
+  if (!record) throw notFound("no-network", "Resource not found: Network");
+  return record;
+};
+
+export const requireEndpoint = (context: Context, id: string): EndpointRecord => {
+  const record = context.state.endpoints.get(id);
+  if (!record) throw notFound("no-endpoint", "Resource not found: Endpoint");
+  return record;
+};
+
+export const requireSandbox = (context: Context, id: string): SandboxRecord => {
+  if (id === "") throw badRequest("invalid-id", "invalid id: ");
+  const record = context.state.sandboxes.get(id);
+  if (!record) throw notFound("no-sandbox", "Resource not found: Sandbox");
+  return record;
+};

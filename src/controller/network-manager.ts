@@ -1,0 +1,248 @@
+import type { Subnet } from "../drivers/driver.ts";
+import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
+import type { AddressSpace } from "../ipam/ipam.ts";
+import { firewallAdd, firewallRemove } from "../linux/firewall.ts";
+import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
+import { familyOf, type Ip } from "../net/ip.ts";
+import { addressOf, type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
+import { type Context, driverNetwork, driverOf, requireNetwork } from "./context.ts";
+import type { CreateNetwork, SubnetRequest } from "./model.ts";
+import { checkId, checkNetworkName, newId } from "./names.ts";
+import { keys, type NetworkRecord } from "./records.ts";
+
+/** How often a decision is made anew when another node changed the store first. */
+const attempts = 16;
+
+/** Life cycle of networks: pools chosen and recorded in one transaction, then the driver's plan applied. */
+export class NetworkManager {
+  readonly #context: Context;
+  /** Pools of networks whose kernel objects are still being removed: nobody gets them before that is over. */
+  readonly #retiring = new Map<string, readonly Prefix[]>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  async create(request: CreateNetwork, signal?: AbortSignal): Promise<NetworkRecord> {
+    const { context, id, name } = {
+      context: this.#context,
+      id: request.id === undefined ? newId() : checkId(request.id),
+      name: checkNetworkName(request.name),
+    };
+    const driver = driverOf(context, request.driver ?? context.defaultDriver);
+    const wanted = [`driver:${driver.name}:${driver.singleton}`, `network-name:${name}`, `network:${id}`];
+    return context.locks.hold(driver.usesIpam ? [...wanted, `pools:${driver.scope}`] : wanted, async () => {
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        const record = await this.#decide(id, name, request, signal);
+        const committed = await context.state.commit(
+          record.scope,
+          {
+            unchanged: [keys.network(id), keys.networkName(name), ...(driver.usesIpam ? [keys.pools] : [])],
+            puts: [
+              { key: keys.network(id), value: record },
+              { key: keys.networkName(name), value: { network: id } },
+              ...(driver.usesIpam ? [{ key: keys.pools, value: { changedBy: id } }] : []),
+            ],
+          },
+          signal,
+        );
+        if (committed) return this.#realise(record, signal);
+      }
+      throw internal("contention", `network ${name} could not be created: other nodes change the store too often`, {
+        hint: "try again",
+      });
+    });
+  }
+
+  /** Everything that can be refused is refused here, before anything is written. */
+  async #decide(id: string, name: string, request: CreateNetwork, signal?: AbortSignal): Promise<NetworkRecord> {
+    const { state } = this.#context;
+    const driver = driverOf(this.#context, request.driver ?? this.#context.defaultDriver);
+    if (state.networkNamed(name)) throw forbidden("network-exists", `network with name ${name} already exists`);
+    if (state.networks.has(id)) throw forbidden("network-exists", `network with name ${id} already exists`);
+    if (driver.singleton && [...state.networks.values()].some((other) => other.driver === driver.name)) {
+      throw forbidden("singleton-network", `only one instance of "${driver.name}" network is allowed`);
+    }
+    const subnets = driver.usesIpam ? await this.#subnets(driver.scope, request, signal) : [];
+    const draft: NetworkRecord = {
+      version: 1,
+      id,
+      name,
+      driver: driver.name,
+      scope: driver.scope,
+      internal: request.internal ?? false,
+      ipv6: request.ipv6 === true || subnets.some(({ pool }) => prefixFamily(pool) === 6),
+      options: { ...request.options },
+      labels: { ...request.labels },
+      subnets: subnets.map((subnet) => ({ ...subnet })),
+      auxiliary: auxiliaryAddresses(request, subnets),
+      created: new Date().toISOString(),
+    };
+    const network = { ...driverNetwork(this.#context, draft), id };
+    this.#refuseTakenBridge(draft);
+    return { ...draft, options: { ...driver.checkNetwork(network) } };
+  }
+
+  #refuseTakenBridge(draft: NetworkRecord): void {
+    const bridge = this.#firewallOf(draft)?.bridge;
+    if (bridge === undefined) return;
+    for (const other of this.#context.state.networks.values()) {
+      if (this.#firewallOf(other)?.bridge === bridge) {
+        throw forbidden("bridge-taken", `bridge ${bridge} belongs to network ${other.name} already`);
+      }
+    }
+  }
+
+  #firewallOf(record: NetworkRecord) {
+    return driverOf(this.#context, record.driver).firewall(driverNetwork(this.#context, record));
+  }
+
+  async #subnets(space: AddressSpace, request: CreateNetwork, signal?: AbortSignal): Promise<readonly Subnet[]> {
+    const requests: (SubnetRequest & { family: 4 | 6 })[] = (request.subnets ?? []).map((subnet) => ({
+      ...subnet,
+      family: familyOfRequest(subnet),
+    }));
+    if (!requests.some(({ family }) => family === 4)) requests.unshift({ family: 4 });
+    if (request.ipv6 && !requests.some(({ family }) => family === 6)) requests.push({ family: 6 });
+    const others = [...this.#context.state.networks.values()].filter(({ scope }) => scope === space);
+    const pools = [
+      ...others.flatMap(({ subnets }) => subnets.map(({ pool }) => pool)),
+      ...[...this.#retiring.values()].flat(),
+    ];
+    const avoid = requests.some(({ pool }) => pool === undefined) ? await this.#context.avoid(signal) : [];
+    const result: Subnet[] = [];
+    for (const { family, pool, range, gateway } of requests) {
+      const chosen = this.#context.ipam.choosePool(
+        { family, space, ...(pool && { pool }), ...(range && { range }) },
+        { pools, avoid },
+      );
+      if (!chosen) continue;
+      pools.push(chosen.pool);
+      const taken = {
+        has: () => false,
+        add: () => undefined,
+        delete: () => undefined,
+        lowestFree: (first: bigint) => first,
+      };
+      const address = this.#context.ipam.chooseAddress(
+        { ...chosen, ...(gateway && { address: gateway }), ...(gateway && { range: chosen.pool }) },
+        taken,
+      );
+      result.push({ ...chosen, ...(address && { gateway: address }) });
+    }
+    return result;
+  }
+
+  /** The driver's plan and the network's part of the ruleset, as one plan. */
+  plan(record: NetworkRecord): Plan {
+    const driver = driverOf(this.#context, record.driver);
+    const create = driver.createNetwork(driverNetwork(this.#context, record));
+    const table = this.#context.firewallTable;
+    const part = this.#firewallOf(record);
+    if (!part || table === undefined) return create;
+    // Rules exist before the link is up: no packet passes unprotected.
+    return plan(
+      {
+        op: "nft.apply",
+        namespace: hostNamespace,
+        script: firewallAdd(table, part),
+        undo: firewallRemove(table, part),
+      },
+      create,
+    );
+  }
+
+  async #realise(record: NetworkRecord, signal?: AbortSignal): Promise<NetworkRecord> {
+    try {
+      await this.#context.kernel.apply(this.plan(record), signal);
+      return record;
+    } catch (error) {
+      await this.#forget(record);
+      throw error;
+    }
+  }
+
+  async #forget(record: NetworkRecord): Promise<boolean> {
+    const usesPools = record.subnets.length > 0;
+    return this.#context.state.commit(record.scope, {
+      unchanged: [keys.network(record.id), keys.networkUse(record.id), ...(usesPools ? [keys.pools] : [])],
+      deletes: [keys.network(record.id), keys.networkName(record.name), keys.networkUse(record.id)],
+      puts: usesPools ? [{ key: keys.pools, value: { changedBy: record.id } }] : [],
+    });
+  }
+
+  async delete(id: string): Promise<void> {
+    const { context } = this;
+    const record = requireNetwork(context, id);
+    const driver = driverOf(context, record.driver);
+    if (driver.singleton) throw forbidden("network-permanent", `network of type "${record.driver}" cannot be deleted`);
+    await context.locks.hold([`network:${id}`, `pools:${record.scope}`], async () => {
+      for (let attempt = 0; ; attempt++) {
+        requireNetwork(context, id);
+        this.#refuseActive(record);
+        if (await this.#forget(record)) break;
+        if (attempt === attempts)
+          throw internal("contention", `network ${record.name} could not be removed`, { hint: "try again" });
+      }
+      this.#retiring.set(
+        id,
+        record.subnets.map(({ pool }) => pool),
+      );
+    });
+    try {
+      await context.kernel.teardown(this.teardownPlan(record));
+    } finally {
+      this.#retiring.delete(id);
+    }
+  }
+
+  teardownPlan(record: NetworkRecord): Plan {
+    const remove = driverOf(this.#context, record.driver).deleteNetwork(driverNetwork(this.#context, record));
+    const table = this.#context.firewallTable;
+    const part = this.#firewallOf(record);
+    if (!part || table === undefined) return remove;
+    return plan(remove, { op: "nft.apply", namespace: hostNamespace, script: firewallRemove(table, part) });
+  }
+
+  get context(): Context {
+    return this.#context;
+  }
+
+  #refuseActive(record: NetworkRecord): NetworkError | undefined {
+    const blockers = this.#context.state.endpointsOf(record.id).map(({ name }) => name);
+    if (blockers.length === 0) return undefined;
+    throw forbidden("active-endpoints", `network ${record.name} id ${record.id} has active endpoints`, {
+      hint: `unpublish these first: ${blockers.slice(0, 10).join(", ")}${blockers.length > 10 ? ` and ${blockers.length - 10} more` : ""}`,
+    });
+  }
+}
+
+const familyOfRequest = (request: SubnetRequest): 4 | 6 => {
+  const families = new Set<4 | 6>();
+  if (request.pool) families.add(prefixFamily(request.pool));
+  if (request.range) families.add(prefixFamily(request.range));
+  if (request.gateway) families.add(familyOf(request.gateway));
+  if (families.size > 1)
+    throw badRequest("mixed-families", "invalid subnet: its pool, range and gateway are not of one address family");
+  return [...families][0] ?? 4;
+};
+
+/** Auxiliary addresses of all subnets; each must lie in a pool of the network. */
+const auxiliaryAddresses = (request: CreateNetwork, subnets: readonly Subnet[]): Record<string, Ip> => {
+  const result: Record<string, Ip> = {};
+  for (const { auxiliary = {} } of request.subnets ?? []) {
+    for (const [name, address] of Object.entries(auxiliary)) {
+      if (!subnets.some(({ pool }) => prefixContains(pool, address))) {
+        throw badRequest(
+          "invalid-auxiliary",
+          `invalid auxiliary address: ${name}=${address} is in no subnet of the network`,
+        );
+      }
+      if (subnets.some(({ gateway }) => gateway && addressOf(gateway) === address)) {
+        throw badRequest("invalid-auxiliary", `invalid auxiliary address: ${name}=${address} is the gateway`);
+      }
+      result[name] = address;
+    }
+  }
+  return result;
+};
