@@ -1,0 +1,99 @@
+import { forbidden } from "../errors.ts";
+import { type Plan, plan } from "../linux/plan.ts";
+import { type Context, namespaceOf, requireNetwork, requireSandbox } from "./context.ts";
+import { endpointKeys } from "./endpoint-manager.ts";
+import type { CreateSandbox } from "./model.ts";
+import { checkContainerId, newId } from "./names.ts";
+import { type EndpointRecord, keys, type SandboxRecord } from "./records.ts";
+import { attachmentOf, sandboxPlan } from "./wiring.ts";
+
+/** Life cycle of sandboxes: a namespace of its own (or the host's), files, a resolver; always local. */
+export class SandboxManager {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
+    const { state, locks, kernel, naming } = this.#context;
+    const container = checkContainerId(request.containerId);
+    return locks.hold([`container:${container}`], async () => {
+      const present = state.sandboxOf(container);
+      if (present) {
+        throw forbidden("container-exists", `container ${container} is already present in sandbox ${present.id}`);
+      }
+      const record = newRecord(container, request);
+      const committed = await state.commit(
+        "local",
+        {
+          unchanged: [keys.sandbox(record.id), keys.container(container)],
+          puts: [
+            { key: keys.sandbox(record.id), value: record },
+            { key: keys.container(container), value: { sandbox: record.id } },
+          ],
+        },
+        signal,
+      );
+      if (!committed)
+        throw forbidden("container-exists", `container ${container} is already present in another sandbox`);
+      try {
+        await kernel.apply(sandboxPlan(this.#context, record), signal);
+        await naming.open(record, signal);
+      } catch (error) {
+        await this.#remove(record, []);
+        throw error;
+      }
+      return record;
+    });
+  }
+
+  /** Removes the sandbox and, as in the original, the endpoints attached to it. */
+  async delete(id: string): Promise<void> {
+    const found = requireSandbox(this.#context, id);
+    await this.#context.locks.hold([`sandbox:${id}`, `container:${found.container}`], async () => {
+      const record = requireSandbox(this.#context, id);
+      const endpoints = this.#context.state.endpointsIn(id);
+      await this.#context.locks.hold(
+        endpoints.map((endpoint) => `endpoint-removal:${endpoint.id}`),
+        () => this.#remove(record, endpoints),
+      );
+    });
+  }
+
+  async #remove(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Promise<void> {
+    const { state, kernel, naming } = this.#context;
+    const work = this.#teardownPlan(record, endpoints);
+    const global = endpoints.filter((endpoint) => requireNetwork(this.#context, endpoint.network).scope === "global");
+    const local = endpoints.filter((endpoint) => !global.includes(endpoint));
+    if (global.length > 0) await state.commit("global", { deletes: global.flatMap(endpointKeys) });
+    await state.commit("local", {
+      deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],
+    });
+    for (const endpoint of endpoints) naming.changed(undefined, endpoint);
+    await naming.close(record);
+    await kernel.teardown(work);
+  }
+
+  #teardownPlan(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Plan {
+    const detach = endpoints.map((endpoint) => attachmentOf(this.#context, endpoint, record).detach);
+    if (record.host) return plan(...detach);
+    return plan(...detach, { op: "namespace.delete", path: namespaceOf(this.#context, record) });
+  }
+}
+
+const newRecord = (container: string, request: CreateSandbox): SandboxRecord => ({
+  version: 1,
+  id: newId(),
+  container,
+  hostName: request.hostName ?? "",
+  domainName: request.domainName ?? "",
+  ...(request.hostsPath !== undefined && { hostsPath: request.hostsPath }),
+  ...(request.resolvConfPath !== undefined && { resolvConfPath: request.resolvConfPath }),
+  dns: [...(request.dns ?? [])],
+  dnsSearch: [...(request.dnsSearch ?? [])],
+  dnsOptions: [...(request.dnsOptions ?? [])],
+  extraHosts: (request.extraHosts ?? []).map(({ name, address }) => ({ name, address })),
+  host: request.useDefaultSandbox ?? false,
+  created: new Date().toISOString(),
+});
