@@ -11,11 +11,18 @@ export type Log = (level: "debug" | "info" | "warning" | "error", message: strin
 
 /** Names and files of running sandboxes; implemented by `naming.ts`. */
 export interface Naming {
+  /** Makes the sandbox's directory: it exists before the namespace and goes after it, so that nothing of ours is forgotten. */
+  prepare(sandbox: SandboxRecord): Promise<void>;
   /** Writes the sandbox's files and starts its resolver. */
   open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void>;
-  /** Tells the name table and the files of what an endpoint's record became; undefined where it is gone. */
+  /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
   changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): void;
+  /** Stops the sandbox's resolver. */
   close(sandbox: SandboxRecord): Promise<void>;
+  /** Removes the sandbox's directory. */
+  discard(sandboxId: string): Promise<void>;
+  /** Ids of all sandboxes that have a directory. */
+  directories(): Promise<readonly string[]>;
   closeAll(): Promise<void>;
 }
 

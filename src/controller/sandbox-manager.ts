@@ -38,10 +38,11 @@ export class SandboxManager {
       if (!committed)
         throw forbidden("container-exists", `container ${container} is already present in another sandbox`);
       try {
+        await naming.prepare(record);
         await kernel.apply(sandboxPlan(this.#context, record), signal);
         await naming.open(record, signal);
       } catch (error) {
-        await this.#remove(record, []);
+        await this.remove(record, []);
         throw error;
       }
       return record;
@@ -56,12 +57,13 @@ export class SandboxManager {
       const endpoints = this.#context.state.endpointsIn(id);
       await this.#context.locks.hold(
         endpoints.map((endpoint) => `endpoint-removal:${endpoint.id}`),
-        () => this.#remove(record, endpoints),
+        () => this.remove(record, endpoints),
       );
     });
   }
 
-  async #remove(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Promise<void> {
+  /** Takes a sandbox's records, then its kernel objects, then its files away; the caller holds its lock. */
+  async remove(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Promise<void> {
     const { state, kernel, naming } = this.#context;
     const work = this.#teardownPlan(record, endpoints);
     const global = endpoints.filter((endpoint) => requireNetwork(this.#context, endpoint.network).scope === "global");
@@ -73,6 +75,7 @@ export class SandboxManager {
     for (const endpoint of endpoints) naming.changed(undefined, endpoint);
     await naming.close(record);
     await kernel.teardown(work);
+    await naming.discard(record.id);
   }
 
   #teardownPlan(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Plan {

@@ -1,0 +1,96 @@
+import { errorText } from "../errors.ts";
+import { firewallRuleset } from "../linux/firewall.ts";
+import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
+import { type Context, driverNetwork, driverOf, idOfMark, namespaceOf } from "./context.ts";
+import type { SandboxRecord } from "./records.ts";
+import type { SandboxManager } from "./sandbox-manager.ts";
+import { attachPlan, sandboxPlan } from "./wiring.ts";
+
+/**
+ * Makes the kernel match the store after a start: what should be is made or adopted, what carries our mark and should not
+ * be is removed. A crash at any point is just a difference that this removes. One object's failure is logged and stops no other.
+ */
+export const reconcile = async (context: Context, sandboxes: SandboxManager, signal?: AbortSignal): Promise<void> => {
+  await reconcileFirewall(context, signal);
+  await removeOrphanLinks(context, signal);
+  for (const network of context.state.networks.values()) {
+    const driver = driverOf(context, network.driver);
+    await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
+  }
+  for (const sandbox of [...context.state.sandboxes.values()])
+    await reconcileSandbox(context, sandboxes, sandbox, signal);
+  await removeOrphanSandboxes(context);
+};
+
+const attempt = async (context: Context, what: string, work: Plan, signal?: AbortSignal): Promise<void> => {
+  try {
+    await context.kernel.apply(work, signal);
+  } catch (error) {
+    context.log("error", `could not restore ${what}: ${errorText(error)}`);
+  }
+};
+
+/** Our whole table, replaced in one batch. */
+const reconcileFirewall = async (context: Context, signal?: AbortSignal): Promise<void> => {
+  const table = context.firewallTable;
+  if (table === undefined) return;
+  const parts = [...context.state.networks.values()].flatMap(
+    (network) => driverOf(context, network.driver).firewall(driverNetwork(context, network)) ?? [],
+  );
+  const work = plan({ op: "nft.apply", namespace: hostNamespace, script: firewallRuleset(table, parts) });
+  // Protection that cannot be installed is no reason to go on: this error ends the start.
+  await context.kernel.apply(work, signal);
+};
+
+const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promise<void> => {
+  const host = await context.kernel.observe(hostNamespace, signal);
+  const orphans = (host?.links ?? []).flatMap((link): Operation[] => {
+    const id = idOfMark(context, link.alias);
+    if (id === undefined || context.state.networks.has(id) || context.state.endpoints.get(id)?.sandbox) return [];
+    context.log("info", `found link ${link.name} of ours, expected none: removed`);
+    return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
+  });
+  if (orphans.length > 0) await attemptTeardown(context, "orphaned links", plan(...orphans));
+};
+
+const attemptTeardown = async (context: Context, what: string, work: Plan): Promise<void> => {
+  try {
+    await context.kernel.teardown(work);
+  } catch (error) {
+    context.log("error", `could not remove ${what}: ${errorText(error)}`);
+  }
+};
+
+/** A sandbox whose namespace is gone has lost all that ran in it (a reboot): its records go too. Others are wired again. */
+const reconcileSandbox = async (
+  context: Context,
+  sandboxes: SandboxManager,
+  sandbox: SandboxRecord,
+  signal?: AbortSignal,
+): Promise<void> => {
+  const endpoints = context.state.endpointsIn(sandbox.id);
+  try {
+    if (!sandbox.host && !(await context.kernel.observe(namespaceOf(context, sandbox), signal))) {
+      context.log("info", `found no namespace of container ${sandbox.container}: its records are removed`);
+      await sandboxes.remove(sandbox, endpoints);
+      return;
+    }
+    await context.naming.prepare(sandbox);
+    const wiring = endpoints.map((endpoint, n) => attachPlan(context, endpoint, endpoints.slice(0, n), sandbox));
+    await context.kernel.apply(plan(sandboxPlan(context, sandbox), ...wiring), signal);
+    await context.naming.open(sandbox, signal);
+  } catch (error) {
+    context.log("error", `could not restore container ${sandbox.container}: ${errorText(error)}`);
+  }
+};
+
+/** Directories of sandboxes that no record knows: a crash came between the record and the rest. */
+const removeOrphanSandboxes = async (context: Context): Promise<void> => {
+  for (const id of await context.naming.directories()) {
+    if (context.state.sandboxes.has(id)) continue;
+    context.log("info", `found the remains of sandbox ${id.slice(0, 12)}, expected none: removed`);
+    const path = `${context.namespaceDir}/${id.slice(0, 12)}`;
+    await attemptTeardown(context, `sandbox ${id.slice(0, 12)}`, plan({ op: "namespace.delete", path }));
+    await context.naming.discard(id);
+  }
+};
