@@ -1,0 +1,31 @@
+import type { Naming } from "../../src/controller/context.ts";
+import type { EndpointRecord, SandboxRecord } from "../../src/controller/records.ts";
+
+/** Names and files of sandboxes, in memory. */
+export class FakeNaming implements Naming {
+  readonly made = new Set<string>();
+  readonly running = new Set<string>();
+  readonly changes: (readonly [EndpointRecord | undefined, EndpointRecord | undefined])[] = [];
+
+  async prepare(sandbox: SandboxRecord): Promise<void> {
+    this.made.add(sandbox.id);
+  }
+  async open(sandbox: SandboxRecord): Promise<void> {
+    this.running.add(sandbox.id);
+  }
+  changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): void {
+    this.changes.push([endpoint, before]);
+  }
+  async close(sandbox: SandboxRecord): Promise<void> {
+    this.running.delete(sandbox.id);
+  }
+  async discard(sandboxId: string): Promise<void> {
+    this.made.delete(sandboxId);
+  }
+  async directories(): Promise<readonly string[]> {
+    return [...this.made];
+  }
+  async closeAll(): Promise<void> {
+    this.running.clear();
+  }
+}
