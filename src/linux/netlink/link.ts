@@ -1,0 +1,192 @@
+import { familyOf, ipFromBytes, ipToBytes } from "../../net/ip.ts";
+import { macFromBytes, macToBytes } from "../../net/mac.ts";
+import type { ObservedLink } from "../kernel.ts";
+import type { LinkChange, LinkSpec } from "../plan.ts";
+import {
+  bridgeInfo,
+  IFF_UP,
+  ifla,
+  ipvlanInfo,
+  ipvlanMode,
+  linkInfo,
+  macvlanInfo,
+  macvlanMode,
+  vethInfo,
+  vxlanInfo,
+} from "./constants.ts";
+import {
+  attribute,
+  attributeText0,
+  attributeU8,
+  attributeU16be,
+  attributeU32,
+  cString,
+  decodeAttributes,
+  malformed,
+  nest,
+} from "./message.ts";
+
+/** What a link's encoding needs to know: indexes of other links, descriptors of other namespaces. */
+export interface LinkContext {
+  index(name: string): number;
+  namespaceFd(namespace: string): number;
+}
+
+/** struct ifinfomsg of rtnetlink.h, 16 bytes. */
+export const ifinfo = (options: { index?: number; flags?: number; change?: number; family?: number } = {}): Buffer => {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUInt8(options.family ?? 0, 0);
+  bytes.writeInt32LE(options.index ?? 0, 4);
+  bytes.writeUInt32LE(options.flags ?? 0, 8);
+  bytes.writeUInt32LE(options.change ?? 0, 12);
+  return bytes;
+};
+
+/** Body of an RTM_NEWLINK that makes the link. The alias follows in a change: the kernel ignores it here for some kinds. */
+export const encodeLinkAdd = (link: LinkSpec, context: LinkContext): Buffer => {
+  const parent = link.kind === "macvlan" || link.kind === "ipvlan" ? context.index(link.parent) : undefined;
+  return Buffer.concat([
+    ifinfo(link.up ? { flags: IFF_UP, change: IFF_UP } : {}),
+    attributeText0(ifla.IFNAME, link.name),
+    ...(link.mtu === undefined ? [] : [attributeU32(ifla.MTU, link.mtu)]),
+    ...(link.mac === undefined ? [] : [attribute(ifla.ADDRESS, macToBytes(link.mac))]),
+    ...(link.group === undefined ? [] : [attributeU32(ifla.GROUP, link.group)]),
+    ...(link.master === undefined ? [] : [attributeU32(ifla.MASTER, context.index(link.master))]),
+    ...(parent === undefined ? [] : [attributeU32(ifla.LINK, parent)]),
+    nest(ifla.LINKINFO, attributeText0(linkInfo.KIND, link.kind), ...infoData(link, context)),
+  ]);
+};
+
+const infoData = (link: LinkSpec, context: LinkContext): readonly Buffer[] => {
+  switch (link.kind) {
+    case "dummy":
+      return [];
+    case "bridge":
+      return [
+        nest(
+          linkInfo.DATA,
+          ...(link.stp === undefined ? [] : [attributeU32(bridgeInfo.STP_STATE, Number(link.stp))]),
+          ...(link.vlanFiltering === undefined
+            ? []
+            : [attributeU8(bridgeInfo.VLAN_FILTERING, Number(link.vlanFiltering))]),
+        ),
+      ];
+    case "veth":
+      return [
+        nest(
+          linkInfo.DATA,
+          nest(
+            vethInfo.PEER,
+            ifinfo(),
+            attributeText0(ifla.IFNAME, link.peer.name),
+            ...(link.peer.mtu === undefined ? [] : [attributeU32(ifla.MTU, link.peer.mtu)]),
+            ...(link.peer.mac === undefined ? [] : [attribute(ifla.ADDRESS, macToBytes(link.peer.mac))]),
+            attributeU32(ifla.NET_NS_FD, context.namespaceFd(link.peer.namespace)),
+          ),
+        ),
+      ];
+    case "vxlan":
+      return [
+        nest(
+          linkInfo.DATA,
+          attributeU32(vxlanInfo.ID, link.vni),
+          attributeU16be(vxlanInfo.PORT, link.port),
+          ...(link.local === undefined
+            ? []
+            : [attribute(familyOf(link.local) === 4 ? vxlanInfo.LOCAL : vxlanInfo.LOCAL6, ipToBytes(link.local))]),
+          ...(["learning", "proxy", "l2miss", "l3miss"] as const).flatMap((name) =>
+            link[name] === undefined ? [] : [attributeU8(vxlanFlag[name], Number(link[name]))],
+          ),
+        ),
+      ];
+    case "macvlan":
+      return [nest(linkInfo.DATA, attributeU32(macvlanInfo.MODE, macvlanMode[link.mode]))];
+    case "ipvlan":
+      return [nest(linkInfo.DATA, ipvlanModeAttribute(link.mode))];
+  }
+};
+
+const vxlanFlag = {
+  learning: vxlanInfo.LEARNING,
+  proxy: vxlanInfo.PROXY,
+  l2miss: vxlanInfo.L2MISS,
+  l3miss: vxlanInfo.L3MISS,
+} as const;
+
+const ipvlanModeAttribute = (mode: keyof typeof ipvlanMode): Buffer => {
+  const value = Buffer.alloc(2);
+  value.writeUInt16LE(ipvlanMode[mode]);
+  return attribute(ipvlanInfo.MODE, value);
+};
+
+/** Body of an RTM_SETLINK. */
+export const encodeLinkSet = (index: number, set: LinkChange, context: LinkContext): Buffer =>
+  Buffer.concat([
+    ifinfo({ index, ...(set.up !== undefined && { flags: set.up ? IFF_UP : 0, change: IFF_UP }) }),
+    ...(set.name === undefined ? [] : [attributeText0(ifla.IFNAME, set.name)]),
+    ...(set.mtu === undefined ? [] : [attributeU32(ifla.MTU, set.mtu)]),
+    ...(set.mac === undefined ? [] : [attribute(ifla.ADDRESS, macToBytes(set.mac))]),
+    ...(set.master === undefined ? [] : [attributeU32(ifla.MASTER, set.master === "" ? 0 : context.index(set.master))]),
+    // IFALIASZ of if.h: 256 bytes with the NUL.
+    ...(set.alias === undefined ? [] : [attribute(ifla.IFALIAS, Buffer.from(set.alias).subarray(0, 255))]),
+  ]);
+
+/** A link as a dump shows it; addresses come from another dump. */
+export type DecodedLink = Omit<ObservedLink, "addresses"> & {
+  readonly vxlan?: {
+    readonly vni: number;
+    readonly port: number;
+    readonly local?: string;
+    readonly proxy: boolean;
+    readonly l2miss: boolean;
+    readonly l3miss: boolean;
+  };
+};
+
+/** Body of an RTM_NEWLINK from the kernel. @throws NetworkError `malformed-netlink` */
+export const decodeLink = (body: Buffer): DecodedLink => {
+  if (body.length < 16) throw malformed("short link");
+  const attributes = new Map(decodeAttributes(body.subarray(16)).map(({ type, value }) => [type, value]));
+  const info = new Map(
+    decodeAttributes(attributes.get(ifla.LINKINFO) ?? Buffer.alloc(0)).map(({ type, value }) => [type, value]),
+  );
+  const u32 = (type: number): number | undefined => {
+    const value = attributes.get(type);
+    return value && value.length >= 4 ? value.readUInt32LE() : undefined;
+  };
+  const address = attributes.get(ifla.ADDRESS);
+  const alias = attributes.get(ifla.IFALIAS);
+  const kind = info.get(linkInfo.KIND);
+  const data = info.get(linkInfo.DATA);
+  const master = u32(ifla.MASTER);
+  const peer = u32(ifla.LINK);
+  const kindName = kind && cString(kind);
+  return {
+    index: body.readInt32LE(4),
+    name: cString(attributes.get(ifla.IFNAME) ?? Buffer.alloc(0)),
+    mtu: u32(ifla.MTU) ?? 0,
+    up: (body.readUInt32LE(8) & IFF_UP) !== 0,
+    ...(kindName !== undefined && { kind: kindName }),
+    ...(alias && { alias: cString(alias) }),
+    ...(address?.length === 6 && { mac: macFromBytes(address) }),
+    ...(master !== undefined && master !== 0 && { master }),
+    ...(peer !== undefined && peer !== 0 && { peer }),
+    ...(kindName === "vxlan" && data && { vxlan: decodeVxlan(data) }),
+  };
+};
+
+const decodeVxlan = (data: Buffer): NonNullable<DecodedLink["vxlan"]> => {
+  const values = new Map(decodeAttributes(data).map(({ type, value }) => [type, value]));
+  const local = values.get(vxlanInfo.LOCAL);
+  const set = (type: number): boolean => values.get(type)?.[0] === 1;
+  const vni = values.get(vxlanInfo.ID);
+  const port = values.get(vxlanInfo.PORT);
+  return {
+    vni: vni && vni.length >= 4 ? vni.readUInt32LE() : 0,
+    port: port && port.length >= 2 ? port.readUInt16BE() : 0,
+    ...(local?.length === 4 && { local: ipFromBytes(local) }),
+    proxy: set(vxlanInfo.PROXY),
+    l2miss: set(vxlanInfo.L2MISS),
+    l3miss: set(vxlanInfo.L3MISS),
+  };
+};
