@@ -57,11 +57,19 @@ export type LinkSpec =
   | (LinkCommon & { readonly kind: "dummy" });
 
 export type Operation =
-  | { readonly op: "namespace.add"; readonly path: string }
+  /** A new namespace with its loopback up; with `of`, another path of an existing one. */
+  | { readonly op: "namespace.add"; readonly path: string; readonly of?: NamespaceRef }
   | { readonly op: "namespace.delete"; readonly path: string }
   | { readonly op: "link.add"; readonly namespace: NamespaceRef; readonly link: LinkSpec }
-  /** `link` restores the link when the plan is undone; without it the deletion has no inverse. */
-  | { readonly op: "link.delete"; readonly namespace: NamespaceRef; readonly name: string; readonly link?: LinkSpec }
+  | {
+      readonly op: "link.delete";
+      readonly namespace: NamespaceRef;
+      readonly name: string;
+      /** A link of that name with another alias is somebody else's and stays. */
+      readonly alias?: string;
+      /** Restores the link when the plan is undone; without it the deletion has no inverse. */
+      readonly link?: LinkSpec;
+    }
   | {
       readonly op: "link.set";
       readonly namespace: NamespaceRef;
@@ -170,7 +178,13 @@ export const inverse = (operation: Operation): Operation | undefined => {
     case "namespace.delete":
       return undefined;
     case "link.add":
-      return { op: "link.delete", namespace: operation.namespace, name: operation.link.name, link: operation.link };
+      return {
+        op: "link.delete",
+        namespace: operation.namespace,
+        name: operation.link.name,
+        ...(operation.link.alias !== undefined && { alias: operation.link.alias }),
+        link: operation.link,
+      };
     case "link.delete":
       return operation.link && { op: "link.add", namespace: operation.namespace, link: operation.link };
     case "link.set":

@@ -68,7 +68,8 @@ export const bridgeDriver = (): NetworkDriver => ({
     );
   },
 
-  deleteNetwork: (network) => plan({ op: "link.delete", namespace: hostNamespace, name: bridgeName(network) }),
+  deleteNetwork: (network) =>
+    plan({ op: "link.delete", namespace: hostNamespace, name: bridgeName(network), alias: network.mark }),
 
   attach(network, endpoint, sandbox): Attachment {
     const mtu = mtuOption(network.options);
@@ -96,7 +97,7 @@ export const bridgeDriver = (): NetworkDriver => ({
         },
         ...interfaceOperations(endpoint, sandbox),
       ),
-      detach: plan({ op: "link.delete", namespace: hostNamespace, name: hostLink }),
+      detach: plan({ op: "link.delete", namespace: hostNamespace, name: hostLink, alias: endpoint.mark }),
       gateways: network.internal ? [] : network.subnets.flatMap(({ gateway }) => (gateway ? [addressOf(gateway)] : [])),
     };
   },

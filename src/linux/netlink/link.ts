@@ -11,17 +11,18 @@ import {
   linkInfo,
   macvlanInfo,
   macvlanMode,
+  rtm,
   vethInfo,
   vxlanInfo,
 } from "./constants.ts";
 import {
   attribute,
+  attributeMap,
   attributeText0,
   attributeU8,
   attributeU16be,
   attributeU32,
   cString,
-  decodeAttributes,
   malformed,
   nest,
 } from "./message.ts";
@@ -119,10 +120,20 @@ const ipvlanModeAttribute = (mode: keyof typeof ipvlanMode): Buffer => {
   return attribute(ipvlanInfo.MODE, value);
 };
 
-/** Body of an RTM_SETLINK. */
-export const encodeLinkSet = (index: number, set: LinkChange, context: LinkContext): Buffer =>
+/** An RTM_GETLINK of one link by its name. */
+export const getLinkRequest = (name: string): { readonly type: number; readonly body: Buffer } => ({
+  type: rtm.GETLINK,
+  body: Buffer.concat([ifinfo(), attributeText0(ifla.IFNAME, name)]),
+});
+
+/** Body of an RTM_SETLINK of a link given by index or, where nobody knows its index yet, by name; without changes also of RTM_DELLINK. */
+export const encodeLinkSet = (link: number | string, set: LinkChange, context: LinkContext): Buffer =>
   Buffer.concat([
-    ifinfo({ index, ...(set.up !== undefined && { flags: set.up ? IFF_UP : 0, change: IFF_UP }) }),
+    ifinfo({
+      ...(typeof link === "number" && { index: link }),
+      ...(set.up !== undefined && { flags: set.up ? IFF_UP : 0, change: IFF_UP }),
+    }),
+    ...(typeof link === "string" ? [attributeText0(ifla.IFNAME, link)] : []),
     ...(set.name === undefined ? [] : [attributeText0(ifla.IFNAME, set.name)]),
     ...(set.mtu === undefined ? [] : [attributeU32(ifla.MTU, set.mtu)]),
     ...(set.mac === undefined ? [] : [attribute(ifla.ADDRESS, macToBytes(set.mac))]),
@@ -146,10 +157,8 @@ export type DecodedLink = Omit<ObservedLink, "addresses"> & {
 /** Body of an RTM_NEWLINK from the kernel. @throws NetworkError `malformed-netlink` */
 export const decodeLink = (body: Buffer): DecodedLink => {
   if (body.length < 16) throw malformed("short link");
-  const attributes = new Map(decodeAttributes(body.subarray(16)).map(({ type, value }) => [type, value]));
-  const info = new Map(
-    decodeAttributes(attributes.get(ifla.LINKINFO) ?? Buffer.alloc(0)).map(({ type, value }) => [type, value]),
-  );
+  const attributes = attributeMap(body.subarray(16));
+  const info = attributeMap(attributes.get(ifla.LINKINFO) ?? Buffer.alloc(0));
   const u32 = (type: number): number | undefined => {
     const value = attributes.get(type);
     return value && value.length >= 4 ? value.readUInt32LE() : undefined;
@@ -176,7 +185,7 @@ export const decodeLink = (body: Buffer): DecodedLink => {
 };
 
 const decodeVxlan = (data: Buffer): NonNullable<DecodedLink["vxlan"]> => {
-  const values = new Map(decodeAttributes(data).map(({ type, value }) => [type, value]));
+  const values = attributeMap(data);
   const local = values.get(vxlanInfo.LOCAL);
   const set = (type: number): boolean => values.get(type)?.[0] === 1;
   const vni = values.get(vxlanInfo.ID);

@@ -93,6 +93,10 @@ export const decodeAttributes = (bytes: Buffer): readonly Attribute[] => {
   return attributes;
 };
 
+/** Attributes by type; of repeated ones the last. @throws NetworkError `malformed-netlink` */
+export const attributeMap = (bytes: Buffer): ReadonlyMap<number, Buffer> =>
+  new Map(decodeAttributes(bytes).map(({ type, value }) => [type, value]));
+
 export const attribute = (type: number, value: Buffer): Buffer => {
   const bytes = Buffer.alloc(align(4 + value.length));
   bytes.writeUInt16LE(4 + value.length, 0);

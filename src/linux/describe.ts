@@ -1,0 +1,179 @@
+import {
+  hostNamespace,
+  type LinkChange,
+  type LinkSpec,
+  type NamespaceRef,
+  type Operation,
+  type RouteSpec,
+} from "./plan.ts";
+
+/** The command a person would type for an operation: what the debug log and `dnet explain` show. */
+
+const quote = (text: string): string =>
+  /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+
+const inside = (namespace: NamespaceRef, command: string): string =>
+  namespace === hostNamespace ? command : `nsenter --net=${quote(namespace)} ${command}`;
+
+const words = (...parts: readonly (string | undefined | false)[]): string =>
+  parts.filter((part) => part !== undefined && part !== false && part !== "").join(" ");
+
+/** `netns` of ip-link(8) takes a path too; 1 is the host's first process. */
+const namespaceWord = (namespace: NamespaceRef): string => (namespace === hostNamespace ? "1" : quote(namespace));
+
+const onOff = (name: string, value: boolean | undefined): string | undefined =>
+  value === undefined ? undefined : value ? name : `no${name}`;
+
+const kindWords = (link: LinkSpec): string => {
+  switch (link.kind) {
+    case "dummy":
+      return "type dummy";
+    case "bridge":
+      return words(
+        "type bridge",
+        link.stp !== undefined && `stp_state ${Number(link.stp)}`,
+        link.vlanFiltering !== undefined && `vlan_filtering ${Number(link.vlanFiltering)}`,
+      );
+    case "veth":
+      return words(
+        `type veth peer name ${link.peer.name}`,
+        link.peer.mtu !== undefined && `mtu ${link.peer.mtu}`,
+        link.peer.mac !== undefined && `address ${link.peer.mac}`,
+        `netns ${namespaceWord(link.peer.namespace)}`,
+      );
+    case "vxlan":
+      return words(
+        `type vxlan id ${link.vni} dstport ${link.port}`,
+        link.local !== undefined && `local ${link.local}`,
+        onOff("learning", link.learning),
+        onOff("proxy", link.proxy),
+        onOff("l2miss", link.l2miss),
+        onOff("l3miss", link.l3miss),
+      );
+    case "macvlan":
+    case "ipvlan":
+      return `type ${link.kind} mode ${link.mode}`;
+  }
+};
+
+const linkAdd = (link: LinkSpec): readonly string[] => {
+  const parent = link.kind === "macvlan" || link.kind === "ipvlan" ? link.parent : undefined;
+  return [
+    words(
+      `ip link add name ${link.name}`,
+      parent !== undefined && `link ${parent}`,
+      link.mtu !== undefined && `mtu ${link.mtu}`,
+      link.mac !== undefined && `address ${link.mac}`,
+      link.group !== undefined && `group ${link.group}`,
+      kindWords(link),
+    ),
+    ...linkSet(link.name, {
+      ...(link.master !== undefined && { master: link.master }),
+      ...(link.up && { up: true }),
+      ...(link.alias !== undefined && { alias: link.alias }),
+    }),
+  ];
+};
+
+const linkSet = (name: string, set: LinkChange): readonly string[] => {
+  const changes = words(
+    set.up !== undefined && (set.up ? "up" : "down"),
+    set.mtu !== undefined && `mtu ${set.mtu}`,
+    set.mac !== undefined && `address ${set.mac}`,
+    set.master !== undefined && (set.master === "" ? "nomaster" : `master ${set.master}`),
+    set.alias !== undefined && `alias ${quote(set.alias)}`,
+    set.name !== undefined && `name ${set.name}`,
+  );
+  return changes === "" ? [] : [`ip link set dev ${name} ${changes}`];
+};
+
+const routeWords = (route: RouteSpec): string =>
+  words(
+    route.to.endsWith("/0") ? "default" : route.to,
+    route.via !== undefined && `via ${route.via}`,
+    route.device !== undefined && `dev ${route.device}`,
+    route.metric !== undefined && `metric ${route.metric}`,
+    route.source !== undefined && `src ${route.source}`,
+    route.onLink && "scope link",
+    "proto 215",
+  );
+
+const ipFor = (address: string): string => (address.includes(":") ? "ip -6" : "ip");
+
+const commands = (operation: Operation): readonly string[] => {
+  switch (operation.op) {
+    case "namespace.add": {
+      const path = quote(operation.path);
+      const make =
+        operation.of === undefined
+          ? `unshare --net=${path} ip link set lo up`
+          : `mount --bind ${operation.of === hostNamespace ? "/proc/1/ns/net" : quote(operation.of)} ${path}`;
+      return [`touch ${path}`, make];
+    }
+    case "namespace.delete":
+      return [`umount -l ${quote(operation.path)}`, `rm ${quote(operation.path)}`];
+    case "link.add":
+      return linkAdd(operation.link).map((line) => inside(operation.namespace, line));
+    case "link.delete":
+      return [inside(operation.namespace, `ip link delete dev ${operation.name}`)];
+    case "link.set":
+      return linkSet(operation.name, operation.set).map((line) => inside(operation.namespace, line));
+    case "address.add":
+    case "address.delete": {
+      const add = operation.op === "address.add";
+      const six = operation.address.includes(":");
+      const line = words(
+        `${ipFor(operation.address)} address ${add ? "add" : "delete"} ${operation.address}`,
+        add && !six && "broadcast +",
+        `dev ${operation.device}`,
+        operation.op === "address.add" && six && operation.nodad && "nodad",
+      );
+      return [inside(operation.namespace, line)];
+    }
+    case "route.add":
+    case "route.delete": {
+      const verb = operation.op === "route.add" ? "add" : "delete";
+      return [inside(operation.namespace, `${ipFor(operation.route.to)} route ${verb} ${routeWords(operation.route)}`)];
+    }
+    case "rule.add":
+    case "rule.delete": {
+      const { from, to, priority, table } = operation.rule;
+      const line = words(
+        `${ipFor(from ?? to ?? "")} rule ${operation.op === "rule.add" ? "add" : "delete"} priority ${priority}`,
+        from !== undefined && `from ${from}`,
+        to !== undefined && `to ${to}`,
+        `table ${table} protocol 215`,
+      );
+      return [inside(operation.namespace, line)];
+    }
+    case "neighbor.add":
+    case "neighbor.delete": {
+      const verb = operation.op === "neighbor.add" ? "replace" : "delete";
+      const tail = operation.op === "neighbor.add" ? ` lladdr ${operation.mac} nud permanent` : "";
+      const line = `${ipFor(operation.ip)} neighbor ${verb} ${operation.ip}${tail} dev ${operation.device}`;
+      return [inside(operation.namespace, line)];
+    }
+    case "fdb.add":
+    case "fdb.delete": {
+      const verb = operation.op === "fdb.delete" ? "delete" : isZero(operation.mac) ? "append" : "replace";
+      const line = `bridge fdb ${verb} ${operation.mac} dev ${operation.device} dst ${operation.destination} self permanent`;
+      return [inside(operation.namespace, line)];
+    }
+    case "sysctl.set":
+      return [inside(operation.namespace, `sysctl -w ${operation.key}=${quote(operation.value)}`)];
+    case "nft.apply":
+      return [`${inside(operation.namespace, "nft -f -")} <<'EOF'\n${operation.script.trimEnd()}\nEOF`];
+  }
+};
+
+/** All zero: the entry of a VXLAN device for what it floods. */
+export const isZero = (mac: string): boolean => mac === "00:00:00:00:00:00";
+
+/** The equivalent shell commands, one a line. */
+export const describe = (operation: Operation): string => commands(operation).join("\n");
+
+/** The same on one line, for errors and logs; a long nft batch is cut. */
+export const describeShort = (operation: Operation): string => {
+  const line = describe(operation).replaceAll("\n", " ; ");
+  return line.length > 400 ? `${line.slice(0, 400)}...` : line;
+};

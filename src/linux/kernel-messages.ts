@@ -1,0 +1,28 @@
+import type { ErrorKind } from "../errors.ts";
+import type { Observed, OpenedSocket, SocketRequest } from "./kernel.ts";
+import type { NamespaceRef, Operation, Plan } from "./plan.ts";
+
+/** What the main thread and the kernel worker say to each other. */
+export type KernelRequest = { readonly id: number } & (
+  | { readonly kind: "apply" | "teardown"; readonly plan: Plan }
+  | { readonly kind: "observe"; readonly namespace: NamespaceRef }
+  | { readonly kind: "sockets"; readonly namespace: NamespaceRef; readonly sockets: readonly SocketRequest[] }
+);
+
+/** A NetworkError as data: errors lose their class between threads. */
+export interface ErrorData {
+  readonly kind: ErrorKind;
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+  readonly errno?: number;
+}
+
+export interface KernelReply {
+  readonly id: number;
+  readonly errors: readonly ErrorData[];
+  readonly done?: readonly Operation[];
+  readonly undone?: readonly Operation[];
+  readonly observed?: Observed | undefined;
+  readonly sockets?: readonly OpenedSocket[];
+}

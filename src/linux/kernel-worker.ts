@@ -1,0 +1,51 @@
+import { parentPort } from "node:worker_threads";
+import { internal, NetworkError } from "../errors.ts";
+import { Executor } from "./executor.ts";
+import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import { Namespaces } from "./namespaces.ts";
+import { observe } from "./observe.ts";
+import { openSockets } from "./sockets.ts";
+
+/** The kernel worker: the one thread that enters namespaces. It handles one request after the other, synchronously. */
+
+/** A namespace that nobody asked for in this time (ms) is let go: our descriptor would keep it alive. */
+const idle = 2_000;
+
+const port = parentPort;
+if (port === null) throw new Error("kernel-worker runs as a worker thread only");
+
+const namespaces = new Namespaces();
+const executor = new Executor(namespaces);
+
+const data = (error: unknown): ErrorData => {
+  const typed = error instanceof NetworkError ? error : internal("kernel", String(error), { cause: error });
+  return {
+    kind: typed.kind,
+    code: typed.code,
+    message: typed.message,
+    ...(typed.hint !== undefined && { hint: typed.hint }),
+    ...(typed.errno !== undefined && { errno: typed.errno }),
+  };
+};
+
+const answer = (request: KernelRequest): KernelReply => {
+  const { id } = request;
+  try {
+    switch (request.kind) {
+      case "apply":
+      case "teardown": {
+        const { done, undone, errors } = executor[request.kind](request.plan);
+        return { id, done, undone, errors: errors.map(data) };
+      }
+      case "observe":
+        return { id, errors: [], observed: observe(namespaces, request.namespace) };
+      case "sockets":
+        return { id, errors: [], sockets: namespaces.enter(request.namespace, () => openSockets(request.sockets)) };
+    }
+  } catch (error) {
+    return { id, errors: [data(error)] };
+  }
+};
+
+port.on("message", (request: KernelRequest) => port.postMessage(answer(request)));
+setInterval(() => namespaces.closeIdle(idle), idle).unref();

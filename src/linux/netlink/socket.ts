@@ -1,0 +1,134 @@
+import { internal, NetworkError } from "../../errors.ts";
+import { close, errno, errnoText, recv, SO, SOCK, SOL_SOCKET, send, setsockopt, socket } from "../libc.ts";
+import { AF, flag, nlmsg } from "./constants.ts";
+import { decodeMessages, encodeMessage, malformed, type NetlinkMessage, parseAck } from "./message.ts";
+
+const NETLINK_ROUTE = 0;
+const SOL_NETLINK = 270;
+/** netlink.h: NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK */
+const option = { CAP_ACK: 10, EXT_ACK: 11, GET_STRICT_CHK: 12 } as const;
+/** A dump that the kernel flags as interrupted is read again, at most this often. */
+const dumpAttempts = 10;
+
+/** One request: header type, flags beside REQUEST and ACK, body. */
+export interface Request {
+  readonly type: number;
+  readonly flags?: number;
+  readonly body: Buffer;
+}
+
+/** A refusal of the kernel, before it is put into words for users. */
+export class NetlinkError extends NetworkError {
+  constructor(number: number, text: string | undefined) {
+    const reason = errnoText(number);
+    super("internal", "netlink", text === undefined ? reason : `${reason}: ${text}`, { errno: number });
+  }
+}
+
+/** A routing netlink socket of the namespace in which the calling thread is when it is opened. Synchronous. */
+export class NetlinkSocket {
+  readonly #fd: number;
+  readonly #buffer = Buffer.alloc(64 * 1024);
+  #sequence = 1;
+
+  constructor() {
+    this.#fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_ROUTE);
+    const on = Buffer.from([1, 0, 0, 0]);
+    for (const name of Object.values(option)) setsockopt(this.#fd, SOL_NETLINK, name, on);
+    // struct timeval, 10 s: the kernel answers at once; a wait without an end would stop the whole worker.
+    const deadline = Buffer.alloc(16);
+    deadline.writeBigInt64LE(10n, 0);
+    setsockopt(this.#fd, SOL_SOCKET, SO.RCVTIMEO, deadline);
+  }
+
+  close(): void {
+    close(this.#fd);
+  }
+
+  /**
+   * Sends requests in one system call, so that nothing (not even SIGKILL) comes between them, and waits for every answer.
+   * @throws NetlinkError of the first that was refused
+   */
+  request(...requests: readonly Request[]): void {
+    const first = this.#sequence;
+    const messages = requests.map(({ type, flags = 0, body }) =>
+      encodeMessage({ type, flags: flag.REQUEST | flag.ACK | flags, sequence: this.#next(), body }),
+    );
+    send(this.#fd, Buffer.concat(messages));
+    let refusal: NetlinkError | undefined;
+    let waiting = requests.length;
+    while (waiting > 0) {
+      for (const message of this.#receive()) {
+        // Answers to what an earlier, failed exchange left behind.
+        if (message.sequence < first || message.type !== nlmsg.ERROR) continue;
+        waiting--;
+        const { errno: number, text } = parseAck(message);
+        if (number !== 0) refusal ??= new NetlinkError(number, text);
+      }
+    }
+    if (refusal) throw refusal;
+  }
+
+  /** One object; undefined where the kernel says that it does not exist. @throws NetlinkError */
+  get(request: Request): NetlinkMessage | undefined {
+    const sequence = this.#next();
+    send(this.#fd, encodeMessage({ type: request.type, flags: flag.REQUEST | flag.ACK, sequence, body: request.body }));
+    let found: NetlinkMessage | undefined;
+    for (;;) {
+      for (const message of this.#receive()) {
+        if (message.sequence !== sequence) continue;
+        if (message.type !== nlmsg.ERROR) {
+          found = { ...message, body: Buffer.from(message.body) };
+          continue;
+        }
+        const { errno: number, text } = parseAck(message);
+        if (number === 0) return found;
+        if (number === errno.ENODEV || number === errno.ENOENT || number === errno.ESRCH) return undefined;
+        throw new NetlinkError(number, text);
+      }
+    }
+  }
+
+  /** All objects; complete, or an error: an interrupted dump is repeated, never believed. @throws NetworkError */
+  dump(request: Request): readonly NetlinkMessage[] {
+    for (let attempt = 0; attempt < dumpAttempts; attempt++) {
+      const messages = this.#dumpOnce(request);
+      if (messages) return messages;
+    }
+    throw internal("dump-interrupted", "the kernel's tables change too fast to be read", { hint: "try again" });
+  }
+
+  #dumpOnce(request: Request): readonly NetlinkMessage[] | undefined {
+    const sequence = this.#next();
+    send(
+      this.#fd,
+      encodeMessage({ type: request.type, flags: flag.REQUEST | flag.DUMP, sequence, body: request.body }),
+    );
+    const messages: NetlinkMessage[] = [];
+    let interrupted = false;
+    for (;;) {
+      for (const message of this.#receive()) {
+        if (message.sequence !== sequence) continue;
+        if ((message.flags & flag.DUMP_INTR) !== 0) interrupted = true;
+        if (message.type === nlmsg.OVERRUN) throw malformed("overrun");
+        if (message.type === nlmsg.ERROR || message.type === nlmsg.DONE) {
+          const { errno: number, text } = message.body.length < 4 ? { errno: 0, text: undefined } : parseAck(message);
+          if (number !== 0) throw new NetlinkError(number, text);
+          return interrupted ? undefined : messages;
+        }
+        messages.push({ ...message, body: Buffer.from(message.body) });
+      }
+    }
+  }
+
+  #next(): number {
+    const sequence = this.#sequence;
+    this.#sequence = sequence >= 0x7fffffff ? 1 : sequence + 1;
+    return sequence;
+  }
+
+  #receive(): readonly NetlinkMessage[] {
+    const length = recv(this.#fd, this.#buffer);
+    return decodeMessages(this.#buffer.subarray(0, length));
+  }
+}

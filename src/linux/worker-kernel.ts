@@ -1,0 +1,116 @@
+import { closeSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { NetworkError, noService } from "../errors.ts";
+import type { Kernel, Observed, OpenedSocket, SocketRequest } from "./kernel.ts";
+import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import type { NamespaceRef, Operation, Plan } from "./plan.ts";
+
+type Ask = KernelRequest extends infer R ? (R extends KernelRequest ? Omit<R, "id"> : never) : never;
+
+interface Waiting {
+  resolve(reply: KernelReply): void;
+  reject(error: unknown): void;
+}
+
+/** From its sources the worker is a TypeScript file beside this one; bundled, a CommonJS file beside the bundle. */
+const workerUrl = (): URL =>
+  new URL(import.meta.url.endsWith(".ts") ? "./kernel-worker.ts" : "./kernel-worker.cjs", import.meta.url);
+
+const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError =>
+  new NetworkError(kind, code, message, {
+    ...(hint !== undefined && { hint }),
+    ...(errno !== undefined && { errno }),
+  });
+
+/** The kernel, through a worker thread: this thread never enters a namespace and never waits for the kernel. */
+export class WorkerKernel implements Kernel {
+  readonly #onOperation: (operation: Operation, outcome: "done" | "undone") => void;
+  readonly #waiting = new Map<number, Waiting>();
+  #worker: Worker | undefined;
+  #closed = false;
+  #id = 0;
+
+  /** @param options.onOperation told of every change of the kernel, after it, in order */
+  constructor(options: { readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void } = {}) {
+    this.#onOperation = options.onOperation ?? (() => undefined);
+  }
+
+  async apply(plan: Plan, signal?: AbortSignal): Promise<void> {
+    if (plan.length === 0) return;
+    const { errors } = await this.#ask({ kind: "apply", plan }, signal);
+    if (errors[0]) throw toError(errors[0]);
+  }
+
+  async teardown(plan: Plan, signal?: AbortSignal): Promise<void> {
+    if (plan.length === 0) return;
+    const { errors } = await this.#ask({ kind: "teardown", plan }, signal);
+    if (errors.length > 0) {
+      throw new AggregateError(errors.map(toError), errors.map(({ message }) => message).join("; "));
+    }
+  }
+
+  async observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined> {
+    const { errors, observed } = await this.#ask({ kind: "observe", namespace }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return observed;
+  }
+
+  async openSockets(
+    namespace: NamespaceRef,
+    sockets: readonly SocketRequest[],
+    signal?: AbortSignal,
+  ): Promise<readonly OpenedSocket[]> {
+    const { errors, sockets: opened = [] } = await this.#ask({ kind: "sockets", namespace, sockets }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return opened;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#worker?.terminate();
+  }
+
+  async #ask(request: Ask, signal?: AbortSignal): Promise<KernelReply> {
+    signal?.throwIfAborted();
+    const worker = this.#start();
+    const id = ++this.#id;
+    const reply = await new Promise<KernelReply>((resolve, reject) => {
+      // The worker keeps the process alive only while somebody waits for it.
+      if (this.#waiting.size === 0) worker.ref();
+      this.#waiting.set(id, { resolve, reject });
+      worker.postMessage({ ...request, id });
+    });
+    for (const operation of reply.done ?? []) this.#onOperation(operation, "done");
+    for (const operation of reply.undone ?? []) this.#onOperation(operation, "undone");
+    return reply;
+  }
+
+  /** The worker, started on first use and again after it died. */
+  #start(): Worker {
+    if (this.#closed) throw noService("kernel-closed", "the kernel worker is closed");
+    if (this.#worker) return this.#worker;
+    const worker = new Worker(workerUrl(), { name: "kernel" });
+    this.#worker = worker;
+    worker.unref();
+    worker.on("message", (reply: KernelReply) => {
+      const waiting = this.#waiting.get(reply.id);
+      this.#waiting.delete(reply.id);
+      if (this.#waiting.size === 0) worker.unref();
+      if (waiting) waiting.resolve(reply);
+      else for (const { fd } of reply.sockets ?? []) closeSync(fd);
+    });
+    let reason = "it was stopped";
+    worker.on("error", (error) => {
+      reason = error instanceof Error ? error.message : String(error);
+    });
+    worker.on("exit", () => {
+      this.#worker = undefined;
+      const error = noService("kernel-worker", `the kernel worker ended: ${reason}`, {
+        hint: "the next operation starts a new one",
+      });
+      for (const { reject } of this.#waiting.values()) reject(error);
+      this.#waiting.clear();
+    });
+    return worker;
+  }
+}

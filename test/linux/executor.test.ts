@@ -1,0 +1,288 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { describe as commandOf } from "../../src/linux/describe.ts";
+import type { Observed } from "../../src/linux/kernel.ts";
+import { hostNamespace, inversePlan, type Operation, type Plan, plan } from "../../src/linux/plan.ts";
+import { WorkerKernel } from "../../src/linux/worker-kernel.ts";
+import { parseIp } from "../../src/net/ip.ts";
+import { parseMac } from "../../src/net/mac.ts";
+import { parseInterfaceAddress, parsePrefix } from "../../src/net/prefix.ts";
+import { enterOwnHost, expectNothingLeft, inside, run, shell } from "../own-host.ts";
+
+const A = "/run/docker/netns/aaaa";
+const B = "/run/docker/netns/bbbb";
+let kernel: WorkerKernel;
+let changes: string[] = [];
+
+beforeAll(() => {
+  enterOwnHost();
+  kernel = new WorkerKernel({ onOperation: (operation, outcome) => changes.push(`${outcome} ${operation.op}`) });
+});
+afterEach(async () => {
+  await kernel.teardown(
+    plan(
+      { op: "namespace.delete", path: A },
+      { op: "namespace.delete", path: B },
+      ...["br0", "veth0", "br1"].map((name): Operation => ({ op: "link.delete", namespace: hostNamespace, name })),
+      { op: "nft.apply", namespace: hostNamespace, script: "add table inet t\ndelete table inet t\n" },
+    ),
+  );
+  changes = [];
+  expectNothingLeft();
+});
+afterAll(() => kernel.close());
+
+/** Every kind of operation that this kernel has, in a namespace. */
+const everything = (namespace: string): Plan =>
+  plan(
+    { op: "namespace.add", path: namespace },
+    { op: "sysctl.set", namespace, key: "net/ipv4/ip_forward", value: "1" },
+    {
+      op: "link.add",
+      namespace,
+      link: {
+        kind: "bridge",
+        name: "br0",
+        mtu: 1400,
+        mac: parseMac("02:42:0a:01:00:01"),
+        alias: "dnet:test:1",
+        up: true,
+      },
+    },
+    { op: "address.add", namespace, device: "br0", address: parseInterfaceAddress("10.1.0.1/24") },
+    { op: "address.add", namespace, device: "br0", address: parseInterfaceAddress("fd00:1::1/64"), nodad: true },
+    {
+      op: "link.add",
+      namespace,
+      link: {
+        kind: "vxlan",
+        name: "vxlan1",
+        vni: 256,
+        port: 4789,
+        local: parseIp("10.1.0.1"),
+        proxy: true,
+        l2miss: true,
+        l3miss: true,
+        learning: false,
+        mac: parseMac("02:42:0a:01:00:09"),
+        master: "br0",
+        up: true,
+      },
+    },
+    {
+      op: "fdb.add",
+      namespace,
+      device: "vxlan1",
+      mac: parseMac("02:42:0a:01:00:03"),
+      destination: parseIp("10.9.0.2"),
+    },
+    { op: "neighbor.add", namespace, device: "br0", ip: parseIp("10.1.0.3"), mac: parseMac("02:42:0a:01:00:03") },
+    { op: "neighbor.add", namespace, device: "br0", ip: parseIp("fd00:1::3"), mac: parseMac("02:42:0a:01:00:03") },
+    {
+      op: "link.add",
+      namespace,
+      link: {
+        kind: "veth",
+        name: "veth0",
+        mac: parseMac("02:42:0a:01:00:07"),
+        mtu: 1400,
+        master: "br0",
+        up: true,
+        peer: { name: "eth0", namespace, mac: parseMac("02:42:0a:01:00:05"), mtu: 1400 },
+      },
+    },
+    { op: "link.set", namespace, name: "eth0", set: { up: true } },
+    {
+      op: "link.add",
+      namespace,
+      link: { kind: "macvlan", name: "mv0", parent: "eth0", mode: "bridge", mac: parseMac("02:42:0a:01:00:08") },
+    },
+    {
+      op: "route.add",
+      namespace,
+      route: { to: parsePrefix("10.7.0.0/16"), via: parseIp("10.1.0.9"), device: "br0", metric: 7 },
+    },
+    { op: "route.add", namespace, route: { to: parsePrefix("10.8.0.0/16"), device: "br0", onLink: true } },
+    { op: "route.add", namespace, route: { to: parsePrefix("0.0.0.0/0"), via: parseIp("10.1.0.9"), device: "br0" } },
+    { op: "rule.add", namespace, rule: { priority: 100, table: 300, from: parsePrefix("10.1.0.0/24") } },
+    { op: "nft.apply", namespace, script: "table inet t {\n  chain c {\n  }\n}\n", undo: "delete table inet t\n" },
+  );
+
+/** What a namespace holds, in the words of `ip`, without what differs by nature (indexes, times). */
+const picture = (namespace: string): unknown => {
+  const json = (...args: readonly string[]) =>
+    JSON.parse(inside(namespace, ...(args as [string, ...string[]])) || "[]");
+  const strip = (value: unknown): unknown =>
+    Array.isArray(value)
+      ? value.map(strip)
+      : typeof value === "object" && value !== null
+        ? Object.fromEntries(
+            Object.entries(value)
+              .filter(
+                ([key]) =>
+                  !/ifindex|link_index|timer|gc_|root_id|bridge_id|link_netnsid|_life_time|used|updated|hello|^operstate$|confirmed|flush/.test(
+                    key,
+                  ),
+              )
+              .map(([key, inner]) => [key, strip(inner)]),
+          )
+        : value;
+  return strip({
+    links: json("ip", "-j", "-d", "link"),
+    addresses: json("ip", "-j", "addr").map((link: { ifname: string; addr_info: { scope: string }[] }) => ({
+      name: link.ifname,
+      addresses: link.addr_info.filter(({ scope }) => scope !== "link"),
+    })),
+    routes: json("ip", "-j", "-N", "route"),
+    rules: json("ip", "-j", "-N", "rule"),
+    neighbors: json("ip", "-j", "neigh", "show", "nud", "permanent"),
+    fdb: json("bridge", "-j", "fdb", "show", "dev", "vxlan1"),
+    forward: inside(namespace, "sysctl", "-n", "net.ipv4.ip_forward"),
+    nft: inside(namespace, "nft", "list", "ruleset"),
+  });
+};
+
+describe("executor", () => {
+  it("does what the equivalent commands of ip, bridge, sysctl and nft do", async () => {
+    await kernel.apply(everything(A));
+    shell(
+      everything(B)
+        .map((operation) => commandOf(operation))
+        .join("\n"),
+    );
+    expect(picture(A)).toEqual(picture(B));
+  });
+
+  it("may apply a plan twice: the second time changes nothing", async () => {
+    await kernel.apply(everything(A));
+    const before = picture(A);
+    changes = [];
+    const again = plan(...everything(A).filter(({ op }) => op !== "nft.apply"));
+    await kernel.apply(again);
+    expect(picture(A)).toEqual(before);
+    expect(changes.filter((line) => !/link.set|neighbor|fdb/.test(line))).toEqual([]);
+  });
+
+  it("undoes in reverse what it did when a step fails, and says which and why", async () => {
+    const bad: Operation = {
+      op: "address.add",
+      namespace: hostNamespace,
+      device: "nosuch0",
+      address: parseInterfaceAddress("10.1.0.1/24"),
+    };
+    const failing = plan(
+      { op: "sysctl.set", namespace: hostNamespace, key: "net/ipv4/ip_forward", value: "1" },
+      { op: "link.add", namespace: hostNamespace, link: { kind: "bridge", name: "br1", alias: "dnet:test:9" } },
+      ...everything(A),
+      bad,
+    );
+    await expect(kernel.apply(failing)).rejects.toMatchObject({
+      errno: 19,
+      message: "ip address add 10.1.0.1/24 broadcast + dev nosuch0: there is no link nosuch0",
+    });
+    expect(run("sysctl", "-n", "net.ipv4.ip_forward").trim()).toBe("0");
+    expectNothingLeft();
+  });
+
+  it("takes everything back by the inverse plan", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    const before = picture0(A);
+    const inner = plan(...everything(A).slice(2));
+    await kernel.apply(inner);
+    await kernel.teardown(inversePlan(inner));
+    expect(picture0(A)).toEqual(before);
+  });
+
+  it("adopts its own link, repairs it, and refuses another's", async () => {
+    const link = { kind: "bridge", name: "br0", alias: "dnet:test:1", mtu: 1400, up: true } as const;
+    await kernel.apply(plan({ op: "link.add", namespace: hostNamespace, link }));
+    run("ip", "link", "set", "br0", "mtu", "1300", "down");
+    await kernel.apply(plan({ op: "link.add", namespace: hostNamespace, link }));
+    expect((await kernel.observe(hostNamespace))?.links.find(({ name }) => name === "br0")).toMatchObject({
+      mtu: 1400,
+      up: true,
+      alias: "dnet:test:1",
+    });
+    const other = { ...link, alias: "dnet:other:1" };
+    await expect(kernel.apply(plan({ op: "link.add", namespace: hostNamespace, link: other }))).rejects.toMatchObject({
+      code: "foreign-link",
+      kind: "forbidden",
+    });
+    // Nor is it deleted under another mark.
+    await kernel.apply(plan({ op: "link.delete", namespace: hostNamespace, name: "br0", alias: "dnet:other:1" }));
+    expect(run("ip", "link", "show", "br0")).toContain("dnet:test:1");
+  });
+
+  it("makes a veth anew whose other end is gone", async () => {
+    const work = plan(
+      { op: "namespace.add", path: A },
+      {
+        op: "link.add",
+        namespace: hostNamespace,
+        link: { kind: "veth", name: "veth0", alias: "dnet:test:2", peer: { name: "eth0", namespace: A } },
+      },
+    );
+    await kernel.apply(work);
+    inside(A, "ip", "link", "set", "eth0", "name", "other");
+    await kernel.apply(work);
+    expect(inside(A, "ip", "-br", "link")).toContain("eth0@");
+    expect(inside(A, "ip", "-br", "link")).not.toContain("other@");
+  });
+
+  it("goes on past failures when tearing down and reports them all", async () => {
+    await kernel.apply(everything(A));
+    const failing = plan(
+      { op: "nft.apply", namespace: A, script: "delete table inet nosuch\n" },
+      { op: "nft.apply", namespace: A, script: "nonsense\n" },
+      { op: "namespace.delete", path: A },
+    );
+    const error = await kernel.teardown(failing).catch((thrown: AggregateError) => thrown);
+    expect((error as AggregateError).errors).toHaveLength(2);
+    expect(await kernel.observe(A)).toBeUndefined();
+  });
+
+  it("tells the kernel's own words in its error", async () => {
+    const link = { kind: "vxlan", name: "vxlan9", vni: 1 << 25, port: 4789 } as const;
+    await expect(kernel.apply(plan({ op: "link.add", namespace: hostNamespace, link }))).rejects.toThrow(
+      /ip link add name vxlan9 type vxlan id 33554432 dstport 4789: numerical result out of range/,
+    );
+  });
+
+  it("opens sockets inside a namespace", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    const address = parseIp("127.0.0.11");
+    const sockets = await kernel.openSockets(A, [
+      { protocol: "udp", address, port: 0 },
+      { protocol: "tcp", address, port: 0 },
+    ]);
+    const listed = inside(A, "ss", "-Hlnut");
+    for (const { port } of sockets) expect(listed).toContain(`127.0.0.11:${port}`);
+    expect(run("ss", "-Hlnut")).not.toContain("127.0.0.11");
+    const { closeSync } = await import("node:fs");
+    for (const { fd } of sockets) closeSync(fd);
+  });
+
+  it("reads what `ip` shows", async () => {
+    await kernel.apply(everything(A));
+    const observed = (await kernel.observe(A)) as Observed;
+    const shown = JSON.parse(inside(A, "ip", "-j", "addr")) as {
+      ifname: string;
+      mtu: number;
+      addr_info: { local: string }[];
+    }[];
+    expect(observed.links.map(({ name, mtu, addresses }) => ({ name, mtu, n: addresses.length }))).toEqual(
+      shown.map(({ ifname, mtu, addr_info }) => ({ name: ifname, mtu, n: addr_info.length })),
+    );
+    expect(observed.routes).toContainEqual({ to: "0.0.0.0/0", via: "10.1.0.9", device: "br0" });
+  });
+
+  it("lets go of a namespace that somebody else unmounts", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    run("umount", "-l", A);
+    expect(await kernel.observe(A)).toBeUndefined();
+    run("rm", A);
+  });
+});
+
+/** Links and routes only: what the inverse plan takes back entirely. */
+const picture0 = (namespace: string): string =>
+  ["link", "addr", "route", "rule", "neigh"].map((what) => inside(namespace, "ip", "-br", what)).join("\n");

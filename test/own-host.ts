@@ -1,0 +1,78 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import koffi from "koffi";
+import { expect } from "vitest";
+
+/**
+ * A "host" of a test's own: the test process moves into new network and mount namespaces, with private /run, /var/lib/docker
+ * and /etc/docker. Processes it starts are born inside. The machine's own network is never touched.
+ */
+
+const libc = koffi.load(null);
+const unshare = libc.func("int unshare(int flags)");
+const mount = libc.func(
+  "int mount(const char *source, const char *target, const char *type, unsigned long flags, void *data)",
+);
+
+const CLONE_NEWNS = 0x20000;
+const CLONE_NEWNET = 0x40000000;
+const MS_REC_PRIVATE = 0x4000 | 0x40000;
+
+export const isRoot = process.getuid?.() === 0;
+
+/** What a test that needs root does without it: CI fails, a user sees the reason. */
+export const requireRoot = (): void => {
+  if (!isRoot) throw new Error("this test needs root: run it as root, or with sudo");
+};
+
+let entered = false;
+
+/** Moves this process in, once; call it before anything starts a thread or a process. */
+export const enterOwnHost = (): void => {
+  requireRoot();
+  if (entered) return;
+  if (unshare(CLONE_NEWNET | CLONE_NEWNS) !== 0) throw new Error(`unshare: errno ${koffi.errno()}`);
+  if (mount("none", "/", null, MS_REC_PRIVATE, null) !== 0) throw new Error(`mount private: errno ${koffi.errno()}`);
+  for (const path of ["/run", "/var/lib/docker", "/etc/docker"]) {
+    mkdirSync(path, { recursive: true });
+    if (mount("tmpfs", path, "tmpfs", 0, null) !== 0) throw new Error(`mount ${path}: errno ${koffi.errno()}`);
+  }
+  execFileSync("ip", ["link", "set", "lo", "up"]);
+  entered = true;
+};
+
+/** Runs a program in the test's host and returns what it printed. */
+export const run = (program: string, ...args: readonly string[]): string =>
+  execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 30_000 });
+
+export const shell = (script: string): string => run("sh", "-ec", script);
+
+/** Inside a namespace given by its path. */
+export const inside = (namespace: string, program: string, ...args: readonly string[]): string =>
+  run("nsenter", `--net=${namespace}`, program, ...args);
+
+interface Leftovers {
+  readonly links: readonly string[];
+  readonly namespaces: readonly string[];
+  readonly tables: string;
+  readonly routes: string;
+  readonly mounts: readonly string[];
+}
+
+const list = (path: string): readonly string[] => (existsSync(path) ? readdirSync(path) : []);
+
+/** What a finished test must have left of itself: nothing. */
+export const leftovers = (): Leftovers => ({
+  links: (JSON.parse(run("ip", "-j", "link")) as { ifname: string }[])
+    .map(({ ifname }) => ifname)
+    .filter((n) => n !== "lo"),
+  namespaces: list("/run/docker/netns"),
+  tables: run("nft", "list", "tables"),
+  routes: run("ip", "route"),
+  mounts: run("cat", "/proc/self/mountinfo")
+    .split("\n")
+    .filter((line) => line.includes("nsfs")),
+});
+
+export const expectNothingLeft = (): void =>
+  expect(leftovers()).toEqual({ links: [], namespaces: [], tables: "", routes: "", mounts: [] });
