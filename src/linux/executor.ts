@@ -141,7 +141,10 @@ export class Executor {
         socket().request({
           type: add ? rtm.NEWADDR : rtm.DELADDR,
           flags: add ? flag.CREATE | flag.EXCL : 0,
-          body: encodeAddress(index, operation.address, operation.op === "address.add" && operation.nodad === true),
+          body: encodeAddress(index, operation.address, {
+            broadcast: add,
+            nodad: operation.op === "address.add" && operation.nodad === true,
+          }),
         });
         return operation;
       }

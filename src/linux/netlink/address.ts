@@ -1,4 +1,4 @@
-import { type Family, familyOf, type Ip, ipFromBigInt, ipFromBytes, ipToBytes } from "../../net/ip.ts";
+import { type Family, type Ip, ipFromBigInt, ipFromBytes, ipToBytes } from "../../net/ip.ts";
 import {
   addressOf,
   type InterfaceAddress,
@@ -9,7 +9,7 @@ import {
   withLength,
 } from "../../net/prefix.ts";
 import { AF, IFA_F_NODAD, ifa } from "./constants.ts";
-import { attribute, attributeMap, attributeU32, malformed } from "./message.ts";
+import { attribute, attributeMap, malformed } from "./message.ts";
 
 export const addressFamily = (family: Family): number => (family === 4 ? AF.INET : AF.INET6);
 
@@ -19,20 +19,27 @@ const broadcast = (address: InterfaceAddress): Ip | undefined =>
     ? ipFromBigInt(prefixRange(prefixOf(address)).last, 4)
     : undefined;
 
+export interface AddressOptions {
+  /** IPv6: usable at once, without duplicate address detection. */
+  readonly nodad?: boolean;
+  /** IPv4: with the broadcast address of its network; a deletion names none. */
+  readonly broadcast?: boolean;
+}
+
 /** Body of an RTM_NEWADDR or RTM_DELADDR: struct ifaddrmsg of if_addr.h and its attributes. */
-export const encodeAddress = (index: number, address: InterfaceAddress, nodad = false): Buffer => {
+export const encodeAddress = (index: number, address: InterfaceAddress, options: AddressOptions = {}): Buffer => {
   const header = Buffer.alloc(8);
   header.writeUInt8(addressFamily(prefixFamily(address)), 0);
   header.writeUInt8(lengthOf(address), 1);
+  if (options.nodad && prefixFamily(address) === 6) header.writeUInt8(IFA_F_NODAD, 2);
   header.writeUInt32LE(index, 4);
   const bytes = ipToBytes(addressOf(address));
-  const last = broadcast(address);
+  const last = options.broadcast ? broadcast(address) : undefined;
   return Buffer.concat([
     header,
     attribute(ifa.LOCAL, bytes),
     attribute(ifa.ADDRESS, bytes),
     ...(last === undefined ? [] : [attribute(ifa.BROADCAST, ipToBytes(last))]),
-    ...(nodad && familyOf(addressOf(address)) === 6 ? [attributeU32(ifa.FLAGS, IFA_F_NODAD)] : []),
   ]);
 };
 
@@ -54,6 +61,7 @@ export const decodeAddress = (body: Buffer): DecodedAddress => {
   return {
     index: body.readUInt32LE(4),
     address: withLength(ipFromBytes(bytes), body.readUInt8(1)),
-    nodad: flags !== undefined && flags.length >= 4 && (flags.readUInt32LE() & IFA_F_NODAD) !== 0,
+    // The header has room for eight flags; the attribute, where the kernel sends it, has them all.
+    nodad: ((flags && flags.length >= 4 ? flags.readUInt32LE() : body.readUInt8(2)) & IFA_F_NODAD) !== 0,
   };
 };

@@ -84,5 +84,6 @@ export const FR_ACT_TO_TBL = 1;
 /** neighbour.h: NDA_*, NUD_*, NTF_* */
 export const nda = { DST: 1, LLADDR: 2, VNI: 7, IFINDEX: 8 } as const;
 export const NUD_PERMANENT = 0x80;
+export const NUD_NOARP = 0x40;
 export const NTF_SELF = 0x02;
 export const AF = { UNSPEC: 0, INET: 2, BRIDGE: 7, INET6: 10, NETLINK: 16 } as const;

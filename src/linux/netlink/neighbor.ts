@@ -1,15 +1,15 @@
 import { familyOf, type Ip, ipFromBytes, ipToBytes } from "../../net/ip.ts";
 import { type Mac, macFromBytes, macToBytes } from "../../net/mac.ts";
 import { addressFamily } from "./address.ts";
-import { AF, NTF_SELF, NUD_PERMANENT, nda } from "./constants.ts";
+import { AF, NTF_SELF, NUD_NOARP, NUD_PERMANENT, nda } from "./constants.ts";
 import { attribute, attributeMap, malformed } from "./message.ts";
 
 /** struct ndmsg of neighbour.h, 12 bytes. */
-const ndmsg = (family: number, index: number, flags: number): Buffer => {
+const ndmsg = (family: number, index: number, state: number, flags: number): Buffer => {
   const header = Buffer.alloc(12);
   header.writeUInt8(family, 0);
   header.writeInt32LE(index, 4);
-  header.writeUInt16LE(NUD_PERMANENT, 8);
+  header.writeUInt16LE(state, 8);
   header.writeUInt8(flags, 10);
   return header;
 };
@@ -17,7 +17,7 @@ const ndmsg = (family: number, index: number, flags: number): Buffer => {
 /** Body of an RTM_NEWNEIGH or RTM_DELNEIGH of the ARP or neighbour discovery table: a permanent entry. */
 export const encodeNeighbor = (index: number, ip: Ip, mac: Mac): Buffer =>
   Buffer.concat([
-    ndmsg(addressFamily(familyOf(ip)), index, 0),
+    ndmsg(addressFamily(familyOf(ip)), index, NUD_PERMANENT, 0),
     attribute(nda.DST, ipToBytes(ip)),
     attribute(nda.LLADDR, macToBytes(mac)),
   ]);
@@ -25,7 +25,7 @@ export const encodeNeighbor = (index: number, ip: Ip, mac: Mac): Buffer =>
 /** Body of an RTM_NEWNEIGH or RTM_DELNEIGH of a VXLAN device's forwarding table: `self permanent`, as `bridge fdb` shows it. */
 export const encodeFdb = (index: number, mac: Mac, destination: Ip): Buffer =>
   Buffer.concat([
-    ndmsg(AF.BRIDGE, index, NTF_SELF),
+    ndmsg(AF.BRIDGE, index, NUD_PERMANENT | NUD_NOARP, NTF_SELF),
     attribute(nda.LLADDR, macToBytes(mac)),
     attribute(nda.DST, ipToBytes(destination)),
   ]);
