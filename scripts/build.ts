@@ -1,0 +1,43 @@
+// Bundles the executable: one CommonJS file each for the command line, the daemon and the kernel worker. The command line's is
+// small, so that it starts fast; `import "node:http"` from an ES module alone would cost more than the rest of its start.
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { type BuildOptions, build, type Plugin } from "esbuild";
+
+rmSync("dist", { recursive: true, force: true });
+mkdirSync("dist");
+
+const common: BuildOptions = {
+  bundle: true,
+  platform: "node",
+  format: "cjs",
+  target: "node22",
+  // Native code cannot be bundled; it is found in node_modules.
+  external: ["koffi"],
+  define: { "import.meta.url": "importMetaUrl" },
+  banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+  legalComments: "none",
+  logLevel: "warning",
+};
+
+/** The daemon stays a file of its own. */
+const daemonApart: Plugin = {
+  name: "daemon-apart",
+  setup({ onResolve }) {
+    onResolve({ filter: /daemon\/run-daemon\.ts$/ }, () => ({ path: "./daemon.cjs", external: true }));
+  },
+};
+
+await Promise.all([
+  build({
+    ...common,
+    define: {},
+    banner: {},
+    minify: true,
+    entryPoints: ["cmd/dnet/main.ts"],
+    outfile: "dist/dnet.cjs",
+    plugins: [daemonApart],
+  }),
+  build({ ...common, entryPoints: ["src/daemon/run-daemon.ts"], outfile: "dist/daemon.cjs" }),
+  build({ ...common, entryPoints: ["src/linux/kernel-worker.ts"], outfile: "dist/kernel-worker.cjs" }),
+]);
+chmodSync("dist/dnet.cjs", 0o755);

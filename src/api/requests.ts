@@ -1,0 +1,208 @@
+import type { CreateEndpoint, CreateNetwork, CreateSandbox, SubnetRequest } from "../controller/model.ts";
+import { badRequest, notImplemented } from "../errors.ts";
+import { type Ip, parseIp } from "../net/ip.ts";
+import { parseMac } from "../net/mac.ts";
+import { type Prefix, tryParsePrefix } from "../net/prefix.ts";
+import { readFields } from "./body.ts";
+
+/** From bodies of requests to what the controller takes. */
+
+const internalOption = "com.docker.network.internal";
+const ipv6Option = "com.docker.network.enable_ipv6";
+const genericOption = "com.docker.network.generic";
+
+/** Go's strconv.ParseBool and its words. */
+const parseBool = (value: unknown): boolean => {
+  if (typeof value === "boolean") return value;
+  if (typeof value === "string" && ["1", "t", "T", "true", "TRUE", "True"].includes(value)) return true;
+  if (typeof value === "string" && ["0", "f", "F", "false", "FALSE", "False"].includes(value)) return false;
+  throw badRequest("invalid-boolean", `strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`);
+};
+
+/** Values are text, as in the original; numbers and booleans are written out, nested option maps are merged. */
+const textMap = (value: Readonly<Record<string, unknown>>, field: string): Record<string, string> => {
+  const result: Record<string, string> = {};
+  for (const [name, inner] of Object.entries(value)) {
+    if (name === genericOption && typeof inner === "object" && inner !== null && !Array.isArray(inner)) {
+      Object.assign(result, textMap(inner as Readonly<Record<string, unknown>>, field));
+    } else if (typeof inner === "string" || typeof inner === "number" || typeof inner === "boolean") {
+      result[name] = String(inner);
+    } else if (inner !== null) throw badRequest("invalid-option", `invalid ${field}: the value of ${name} is not text`);
+  }
+  return result;
+};
+
+const subnetRequest = (value: unknown): SubnetRequest => {
+  const {
+    PreferredPool = "",
+    SubPool = "",
+    Gateway = "",
+    AuxAddresses = {},
+  } = readFields(value, "ipamConf", {
+    PreferredPool: "string",
+    SubPool: "string",
+    Gateway: "string",
+    AuxAddresses: "map",
+  });
+  const prefix = (text: string): Prefix | undefined => {
+    if (text === "") return undefined;
+    const parsed = tryParsePrefix(text);
+    if (parsed !== undefined) return parsed;
+    const pool = JSON.stringify(PreferredPool.slice(0, 100));
+    const part = JSON.stringify(SubPool.slice(0, 100));
+    throw badRequest(
+      "invalid-pool",
+      `failed to parse pool request for address space "LocalDefault" pool ${pool} subpool ${part}: Invalid Address Pool`,
+      { hint: "a pool has the form 10.50.0.0/16" },
+    );
+  };
+  const pool = prefix(PreferredPool);
+  const range = prefix(SubPool);
+  return {
+    ...(pool !== undefined && { pool }),
+    ...(range !== undefined && { range }),
+    // The original takes a gateway with or without the length of its network.
+    ...(Gateway !== "" && { gateway: parseIp(Gateway.replace(/\/\d+$/, ""), "gateway") }),
+    auxiliary: Object.fromEntries(
+      Object.entries(textMap(AuxAddresses, "AuxAddresses")).map(([name, text]) => [
+        name,
+        parseIp(text.replace(/\/\d+$/, ""), `auxiliary address ${JSON.stringify(name.slice(0, 40))}`),
+      ]),
+    ),
+  };
+};
+
+export const networkRequest = (body: unknown): CreateNetwork => {
+  const fields = readFields(body, "networkCreate", {
+    name: "string",
+    id: "string",
+    network_type: "string",
+    ipv4_configuration: "objects",
+    ipv6_configuration: "objects",
+    driver_opts: "map",
+    network_opts: "map",
+    labels: "map",
+  });
+  const { [internalOption]: internal, [ipv6Option]: ipv6, ...more } = fields.network_opts ?? {};
+  return {
+    name: fields.name ?? "",
+    ...(fields.id && { id: fields.id }),
+    ...(fields.network_type && { driver: fields.network_type }),
+    ...(internal !== undefined && { internal: parseBool(internal) }),
+    ...(ipv6 !== undefined && { ipv6: parseBool(ipv6) }),
+    options: { ...textMap(more, "network_opts"), ...textMap(fields.driver_opts ?? {}, "driver_opts") },
+    labels: textMap(fields.labels ?? {}, "labels"),
+    subnets: [...(fields.ipv4_configuration ?? []), ...(fields.ipv6_configuration ?? [])].map(subnetRequest),
+  };
+};
+
+const endpointFields = {
+  name: "string",
+  my_aliases: "strings",
+  network_name: "string",
+  ip_addresses: "strings",
+  mac_address: "string",
+  exposed_ports: "any",
+  port_mapping: "any",
+} as const;
+
+/** Bodies of `POST .../endpoints` and of `POST /services`, which names the network too. */
+export const endpointRequest = (
+  body: unknown,
+  structure: "endpointCreate" | "servicePublish",
+): { readonly network: string; readonly request: CreateEndpoint } => {
+  const fields = readFields(body, structure, endpointFields);
+  refusePorts(fields.port_mapping);
+  return {
+    network: fields.network_name ?? "",
+    request: {
+      name: fields.name ?? "",
+      aliases: fields.my_aliases ?? [],
+      addresses: (fields.ip_addresses ?? []).map((text) => parseIp(text)),
+      ...(fields.mac_address && { mac: parseMac(fields.mac_address) }),
+    },
+  };
+};
+
+const refusePorts = (mapping: unknown): void => {
+  if (Array.isArray(mapping) ? mapping.length > 0 : mapping !== undefined) {
+    throw notImplemented("no-ports", "published ports (port_mapping) are not supported by this version", {
+      hint: "reach the sandbox by its address from this host, or attach it to the host network",
+    });
+  }
+};
+
+/** A path that a file is written to: absolute and without a way up. */
+const checkPath = (path: string, field: string): string => {
+  if (!path.startsWith("/") || path.includes("\0") || path.split("/").includes("..") || path.length > 4095) {
+    throw badRequest("invalid-path", `invalid ${field}: it must be an absolute path without ..`);
+  }
+  return path;
+};
+
+/** Words of files that resolvers read: no white space, no control characters. */
+const checkWord = (text: string, field: string): string => {
+  if (!/^[\x21-\x7e]{0,253}$/.test(text)) {
+    throw badRequest(
+      "invalid-word",
+      `invalid ${field}: ${JSON.stringify(text.slice(0, 80))} is not one word of plain letters`,
+    );
+  }
+  return text;
+};
+
+export const sandboxRequest = (body: unknown): CreateSandbox => {
+  const fields = readFields(body, "sandboxCreate", {
+    container_id: "string",
+    host_name: "string",
+    domain_name: "string",
+    hosts_path: "string",
+    resolv_conf_path: "string",
+    dns: "strings",
+    dns_search: "strings",
+    dns_options: "strings",
+    extra_hosts: "objects",
+    exposed_ports: "any",
+    port_mapping: "any",
+    use_default_sandbox: "boolean",
+    use_external_key: "boolean",
+  });
+  refusePorts(fields.port_mapping);
+  if (fields.use_external_key) {
+    throw notImplemented(
+      "no-external-key",
+      "sandboxes whose namespace somebody else makes are not supported by this version",
+    );
+  }
+  const extraHosts = (fields.extra_hosts ?? []).map((item): { name: string; address: Ip } => {
+    const { name = "", address = "" } = readFields(item, "extraHost", { name: "string", address: "string" });
+    return { name: checkWord(name, "name of an extra host"), address: parseIp(address, "address of an extra host") };
+  });
+  return {
+    containerId: fields.container_id ?? "",
+    hostName: checkWord(fields.host_name ?? "", "host_name"),
+    domainName: checkWord(fields.domain_name ?? "", "domain_name"),
+    ...(fields.hosts_path && { hostsPath: checkPath(fields.hosts_path, "hosts_path") }),
+    ...(fields.resolv_conf_path && { resolvConfPath: checkPath(fields.resolv_conf_path, "resolv_conf_path") }),
+    dns: (fields.dns ?? []).map((text) => parseIp(text, "dns server")),
+    dnsSearch: (fields.dns_search ?? []).map((text) => checkWord(text, "dns_search")),
+    dnsOptions: (fields.dns_options ?? []).map((text) => checkWord(text, "dns_options")),
+    extraHosts,
+    useDefaultSandbox: fields.use_default_sandbox ?? false,
+  };
+};
+
+/** Body of a join: the sandbox and its aliases. */
+export const joinRequest = (body: unknown): { readonly sandbox: string; readonly aliases: readonly string[] } => {
+  const { sandbox_id = "", aliases = [] } = readFields(body, "endpointJoin", {
+    sandbox_id: "string",
+    aliases: "strings",
+  });
+  return { sandbox: sandbox_id, aliases };
+};
+
+/** Body of an unpublish, which must be there. */
+export const unpublishRequest = (body: unknown): { readonly force: boolean } => {
+  const { force = false } = readFields(body, "serviceDelete", { name: "string", force: "boolean" });
+  return { force };
+};

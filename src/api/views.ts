@@ -1,0 +1,46 @@
+import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
+import type { NetworkResource, SandboxResource, ServiceResource } from "./resources.ts";
+
+/** The model as the API shows it. */
+
+export const networkResource = (controller: Controller, network: NetworkInfo): NetworkResource => ({
+  name: network.name,
+  id: network.id,
+  type: network.driver,
+  endpoints: controller.endpoints(network.id).map(({ name, id }) => ({ name, id, network: network.name })),
+  scope: network.scope,
+  internal: network.internal,
+  ipv6: network.ipv6,
+  created: network.created,
+  subnets: network.subnets.map(({ pool, range, gateway }) => ({
+    subnet: pool,
+    ...(range !== undefined && { ip_range: range }),
+    ...(gateway !== undefined && { gateway }),
+  })),
+  options: network.options,
+  labels: network.labels,
+});
+
+export const serviceResource = (endpoint: EndpointInfo): ServiceResource => ({
+  name: endpoint.name,
+  id: endpoint.id,
+  network: endpoint.network,
+  network_id: endpoint.networkId,
+  addresses: endpoint.addresses,
+  ...(endpoint.mac !== undefined && { mac_address: endpoint.mac }),
+  aliases: endpoint.aliases,
+  created: endpoint.created,
+  ...(endpoint.containerId !== undefined && { container_id: endpoint.containerId }),
+  ...(endpoint.sandboxId !== undefined && { sandbox_id: endpoint.sandboxId }),
+  ...(endpoint.interfaceName !== undefined && { interface: endpoint.interfaceName }),
+});
+
+export const sandboxResource = (sandbox: SandboxInfo): SandboxResource => ({
+  id: sandbox.id,
+  key: sandbox.key,
+  container_id: sandbox.containerId,
+  host_name: sandbox.hostName,
+  domain_name: sandbox.domainName,
+  created: sandbox.created,
+  endpoints: sandbox.endpoints,
+});

@@ -1,0 +1,199 @@
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { hostsFile, parseResolvConf, resolvConf, writeInPlace } from "../dns/files.ts";
+import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "../dns/name-table.ts";
+import { resolverAddress, resolverRedirect } from "../dns/redirect.ts";
+import { Resolver } from "../dns/resolver.ts";
+import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
+import { errorText } from "../errors.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import { plan } from "../linux/plan.ts";
+import { parseIp } from "../net/ip.ts";
+import { addressOf } from "../net/prefix.ts";
+import type { Log, Naming } from "./context.ts";
+import type { EndpointRecord, SandboxRecord } from "./records.ts";
+import type { State } from "./state.ts";
+
+export interface SandboxNamingOptions {
+  readonly state: State;
+  readonly kernel: Kernel;
+  /** Directory of the sandboxes' directories: `/var/lib/docker/network/files`. */
+  readonly directory: string;
+  /** Path of a sandbox's network namespace. */
+  readonly namespaceOf: (sandbox: SandboxRecord) => string;
+  readonly hostUpstreams: HostUpstreams;
+  /** The host's own resolver configuration: search domains, and what a sandbox on the host's stack gets. */
+  readonly hostResolvConf?: string;
+  readonly log: Log;
+}
+
+interface Running {
+  readonly view: SandboxView;
+  readonly resolver: Resolver | undefined;
+  /** Writes of the sandbox's hosts file, one after the other. */
+  writing: Promise<void>;
+}
+
+const loopback = parseIp(resolverAddress);
+
+/** Names of sandboxes: one table for the daemon, a resolver and two files for each sandbox. */
+export class SandboxNaming implements Naming {
+  readonly #options: SandboxNamingOptions;
+  readonly #table = new NameTable();
+  readonly #running = new Map<string, Running>();
+
+  constructor(options: SandboxNamingOptions) {
+    this.#options = options;
+    for (const endpoint of options.state.endpoints.values()) this.#name(endpoint);
+  }
+
+  async prepare(sandbox: SandboxRecord): Promise<void> {
+    await mkdir(join(this.#options.directory, sandbox.id), { recursive: true, mode: 0o755 });
+  }
+
+  async open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void> {
+    const view = this.#table.view(this.#scope(sandbox));
+    await this.#writeResolvConf(sandbox);
+    await this.#writeHosts(sandbox);
+    const resolver = sandbox.host ? undefined : await this.#resolver(sandbox, view, signal);
+    this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
+  }
+
+  async #resolver(sandbox: SandboxRecord, view: SandboxView, signal?: AbortSignal): Promise<Resolver> {
+    const { kernel, log } = this.#options;
+    const namespace = this.#options.namespaceOf(sandbox);
+    const [udp, tcp] = await kernel.openSockets(
+      namespace,
+      [
+        { protocol: "udp", address: loopback, port: 0 },
+        { protocol: "tcp", address: loopback, port: 0 },
+      ],
+      signal,
+    );
+    if (!udp || !tcp) throw new Error("the kernel opened no sockets");
+    const resolver = await Resolver.open({
+      udp: { fd: udp.fd },
+      tcp: { fd: tcp.fd },
+      view,
+      upstreams: () => this.#upstreams(sandbox.id),
+      onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
+    });
+    try {
+      const script = resolverRedirect(udp.port, tcp.port);
+      await kernel.apply(plan({ op: "nft.apply", namespace, script }), signal);
+    } catch (error) {
+      await resolver.close();
+      throw error;
+    }
+    return resolver;
+  }
+
+  /** Undefined where no network of the sandbox has a way out: an internal network leaks nothing through us (CVE-2024-29018). */
+  #upstreams(sandboxId: string): readonly Upstream[] | undefined {
+    const { state, hostUpstreams } = this.#options;
+    const sandbox = state.sandboxes.get(sandboxId);
+    const networks = state.endpointsIn(sandboxId).map(({ network }) => state.networks.get(network));
+    if (!sandbox || !networks.some((network) => network && !network.internal)) return undefined;
+    return sandbox.dns.length > 0 ? sandbox.dns.map((address) => ({ address })) : hostUpstreams.current();
+  }
+
+  async changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void> {
+    if (endpoint) this.#name(endpoint);
+    else if (before) this.#table.remove(before.network, before.id);
+    const touched = new Set([endpoint?.sandbox?.id, before?.sandbox?.id]);
+    await Promise.all([...touched].map((id) => this.#refresh(id ?? "")));
+  }
+
+  /** An endpoint has names while a sandbox answers at its addresses. */
+  #name(endpoint: EndpointRecord): void {
+    if (!endpoint.sandbox) {
+      this.#table.remove(endpoint.network, endpoint.id);
+      return;
+    }
+    this.#table.set(endpoint.network, endpoint.id, {
+      names: [endpoint.name, ...endpoint.aliases, endpoint.sandbox.container],
+      addresses: endpoint.addresses.map(addressOf),
+    });
+  }
+
+  async #refresh(sandboxId: string): Promise<void> {
+    const running = this.#running.get(sandboxId);
+    const sandbox = this.#options.state.sandboxes.get(sandboxId);
+    if (!running || !sandbox) return;
+    running.view.update(this.#scope(sandbox));
+    running.writing = running.writing.then(() => this.#writeHosts(sandbox));
+    await running.writing;
+  }
+
+  #scope(sandbox: SandboxRecord): ViewScope {
+    const { state } = this.#options;
+    const endpoints = state.endpointsIn(sandbox.id);
+    return {
+      networks: endpoints.flatMap(({ network }) => {
+        const record = state.networks.get(network);
+        return record ? [{ id: record.id, name: record.name, subnets: record.subnets.map(({ pool }) => pool) }] : [];
+      }),
+      aliases: endpoints.flatMap((endpoint) => (endpoint.sandbox?.aliases ?? []).map((text) => alias(endpoint, text))),
+      addresses: endpoints.flatMap(({ addresses }) => addresses.map(addressOf)),
+    };
+  }
+
+  async #writeHosts(sandbox: SandboxRecord): Promise<void> {
+    const endpoints = this.#options.state.endpointsIn(sandbox.id);
+    const text = hostsFile({
+      hostName: sandbox.hostName || sandbox.container,
+      domainName: sandbox.domainName,
+      addresses: endpoints.flatMap(({ addresses }) => addresses.map(addressOf)),
+      names: [sandbox.container],
+      extraHosts: sandbox.extraHosts,
+    });
+    await this.#write(sandbox, "hosts", sandbox.hostsPath, text);
+  }
+
+  async #writeResolvConf(sandbox: SandboxRecord): Promise<void> {
+    const host = await readFile(this.#options.hostResolvConf ?? "/etc/resolv.conf", "utf8").catch(() => "");
+    const search = sandbox.dnsSearch.length > 0 ? sandbox.dnsSearch : parseResolvConf(host).search;
+    // A sandbox on the host's stack asks whom the host asks.
+    const text = sandbox.host ? host : resolvConf({ search, options: sandbox.dnsOptions });
+    await this.#write(sandbox, "resolv.conf", sandbox.resolvConfPath, text);
+  }
+
+  async #write(sandbox: SandboxRecord, name: string, elsewhere: string | undefined, text: string): Promise<void> {
+    const path = elsewhere ?? join(this.#options.directory, sandbox.id, name);
+    try {
+      await writeInPlace(path, text);
+    } catch (error) {
+      this.#options.log("warning", `could not write ${path}: ${errorText(error)}`);
+    }
+  }
+
+  async close(sandbox: SandboxRecord): Promise<void> {
+    const running = this.#running.get(sandbox.id);
+    this.#running.delete(sandbox.id);
+    await running?.writing;
+    await running?.resolver?.close();
+  }
+
+  async discard(sandboxId: string): Promise<void> {
+    await rm(join(this.#options.directory, sandboxId), { recursive: true, force: true });
+  }
+
+  async directories(): Promise<readonly string[]> {
+    const names = await readdir(this.#options.directory).catch(() => []);
+    return names.filter((name) => /^[0-9a-f]{64}$/.test(name));
+  }
+
+  async closeAll(): Promise<void> {
+    const all = [...this.#running.values()];
+    this.#running.clear();
+    await Promise.all(all.map(({ resolver }) => resolver?.close()));
+  }
+}
+
+/** `container:alias` names another by a name of one's own; `alias` alone is one more name of the endpoint itself. */
+const alias = (endpoint: EndpointRecord, text: string): PrivateAlias => {
+  const [first = "", second] = text.split(":");
+  return second === undefined
+    ? { name: first, network: endpoint.network, target: endpoint.name }
+    : { name: second, network: endpoint.network, target: first };
+};

@@ -1,0 +1,111 @@
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Log } from "./controller/context.ts";
+import { namespaceOf } from "./controller/context.ts";
+import { Libnetwork } from "./controller/libnetwork.ts";
+import { SandboxNaming } from "./controller/naming.ts";
+import { parseResolvConf } from "./dns/files.ts";
+import { HostUpstreams } from "./dns/upstreams.ts";
+import { bridgeDriver } from "./drivers/bridge/bridge-driver.ts";
+import type { NetworkDriver } from "./drivers/driver.ts";
+import { hostDriver } from "./drivers/host/host-driver.ts";
+import { nullDriver } from "./drivers/null/null-driver.ts";
+import { testDriver } from "./drivers/test/test-driver.ts";
+import { DefaultIpam } from "./ipam/default/default-ipam.ts";
+import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
+import { describe } from "./linux/describe.ts";
+import type { Kernel } from "./linux/kernel.ts";
+import { hostNamespace } from "./linux/plan.ts";
+import { WorkerKernel } from "./linux/worker-kernel.ts";
+import { familyOf } from "./net/ip.ts";
+import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
+import { SqliteStore } from "./store/sqlite/sqlite-store.ts";
+import type { Store } from "./store/store.ts";
+
+export interface CreateLibnetworkOptions {
+  /** Where records and sandboxes' files are kept. Default `/var/lib/docker`. */
+  readonly dataDir?: string;
+  /** Where namespace files are made. Default `/var/run/docker`. */
+  readonly execRoot?: string;
+  /** Shared by every node of a cluster; without it the embedded store serves both scopes: a cluster of one. */
+  readonly globalStore?: Store;
+  /** `none` leaves packets alone: no NAT, no isolation. */
+  readonly firewall?: "nftables" | "none";
+  /** Made at the start where it is missing; an empty name makes none. Default `bridge`. */
+  readonly defaultNetwork?: string;
+  readonly defaultDriver?: string;
+  /** Beside bridge, host, null and test. */
+  readonly drivers?: readonly NetworkDriver[];
+  /** Told every kernel operation as its equivalent command, at level debug. */
+  readonly log?: Log;
+  readonly signal?: AbortSignal;
+}
+
+const hostResolvConf = "/etc/resolv.conf";
+
+/**
+ * A network controller for this host, ready to use: embedded store, kernel worker, drivers, addresses and names.
+ * Close it when done; what it made goes on running and is found again by the next one with the same directories.
+ * @throws NetworkError: another daemon uses the directory, no root, no nftables
+ */
+export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): Promise<Libnetwork> => {
+  const { dataDir = "/var/lib/docker", execRoot = "/var/run/docker", log = () => undefined } = options;
+  const root = join(dataDir, "network");
+  mkdirSync(root, { recursive: true, mode: 0o711 });
+  const local = await SqliteStore.open(join(root, "dnet.db"), { log: (message) => log("warning", message) });
+  const kernel = new WorkerKernel({
+    onOperation: (operation, outcome) => log("debug", `${outcome === "undone" ? "undo: " : ""}${describe(operation)}`),
+  });
+  const namespaceDir = join(execRoot, "netns");
+  const close = async () => {
+    await kernel.close();
+    await local.close();
+  };
+  try {
+    const libnetwork = await Libnetwork.open({
+      stores: { local, global: options.globalStore ?? local },
+      kernel,
+      drivers: [bridgeDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
+      ipam: new DefaultIpam(),
+      newAddressSet: () => new SparseAddressSet(),
+      naming: (state) =>
+        new SandboxNaming({
+          state,
+          kernel,
+          directory: join(root, "files"),
+          namespaceOf: (sandbox) => namespaceOf({ namespaceDir }, sandbox),
+          hostUpstreams: new HostUpstreams({ path: hostResolvConf }),
+          hostResolvConf,
+          log,
+        }),
+      namespaceDir,
+      avoid: (signal) => hostPrefixes(kernel, signal),
+      ...(options.firewall !== undefined && { firewall: options.firewall }),
+      ...(options.defaultNetwork !== undefined && { defaultNetwork: options.defaultNetwork }),
+      ...(options.defaultDriver !== undefined && { defaultDriver: options.defaultDriver }),
+      log,
+      ...(options.signal && { signal: options.signal }),
+    });
+    libnetwork.onClose(close);
+    return libnetwork;
+  } catch (error) {
+    await close();
+    throw error;
+  }
+};
+
+/** What default pools keep clear of: the host's routes, its addresses and its DNS servers. */
+const hostPrefixes = async (kernel: Kernel, signal?: AbortSignal): Promise<readonly Prefix[]> => {
+  const host = await kernel.observe(hostNamespace, signal);
+  const routes = (host?.routes ?? []).map(({ to }) => to).filter((to) => !to.endsWith("/0"));
+  const addresses = (host?.links ?? []).flatMap((link) => link.addresses.map(prefixOf));
+  let resolvers: readonly Prefix[] = [];
+  try {
+    resolvers = parseResolvConf(readFileSync(hostResolvConf, "utf8")).nameservers.map((ip) =>
+      makePrefix(ip, familyOf(ip) === 4 ? 32 : 128),
+    );
+  } catch {
+    // A host without the file has no resolvers to keep clear of.
+  }
+  return [...new Set([...routes, ...addresses, ...resolvers])];
+};

@@ -1,0 +1,154 @@
+import { parse, TomlError } from "smol-toml";
+import { z } from "zod";
+import { badRequest, type NetworkError } from "../errors.ts";
+
+/** The daemon's configuration file (TOML). Keys are matched without regard to case, as the original's reader does. */
+
+const path = z
+  .string()
+  .refine((text) => text.startsWith("/") && !text.includes("\0") && !text.split("/").includes(".."), {
+    message: "must be an absolute path without ..",
+  });
+const text = z.string().max(4096);
+const port = z.int().min(1).max(65535);
+
+const storeClient = z.strictObject({
+  provider: z.string(),
+  address: text,
+  config: z.record(z.string(), z.unknown()).optional(),
+});
+
+export const configSchema = z.strictObject({
+  title: text.optional(),
+  daemon: z
+    .strictObject({
+      debug: z.boolean().optional(),
+      dataDir: path.optional(),
+      execRoot: path.optional(),
+      defaultNetwork: text.optional(),
+      defaultDriver: text.optional(),
+      labels: z.array(text).optional(),
+      hosts: z.array(text).optional(),
+      /** Names under which clients may address the API over TCP, beside IP addresses and localhost. */
+      hostNames: z.array(text).optional(),
+      firewall: z.enum(["nftables", "none"]).optional(),
+    })
+    .optional(),
+  cluster: z
+    .strictObject({
+      discovery: text.optional(),
+      address: text.optional(),
+      heartbeat: z.int().min(1).max(3600).optional(),
+      serf: z.boolean().optional(),
+      serfPort: port.optional(),
+    })
+    .optional(),
+  scopes: z.record(z.enum(["global", "local"]), z.strictObject({ client: storeClient.optional() })).optional(),
+  /** Of the original's first releases; read, and said to be without effect. */
+  datastore: z.record(z.string(), z.unknown()).optional(),
+  orchestration: z
+    .strictObject({ agent: z.boolean().optional(), bind: text.optional(), peer: text.optional() })
+    .optional(),
+});
+export type Config = z.infer<typeof configSchema>;
+
+const providers = ["consul", "etcd"] as const;
+
+/**
+ * Reads a configuration.
+ * @param file its name, for errors
+ * @throws NetworkError `invalid-config` that gives file, line and field
+ */
+export const parseConfig = (source: string, file: string): Config => {
+  let document: unknown;
+  try {
+    document = parse(source);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const [reason = "not TOML"] = error.message.replace(/^Invalid TOML document: /, "").split("\n");
+    throw invalid(file, error.line, undefined, reason);
+  }
+  const checked = configSchema.safeParse(canonical(document));
+  if (!checked.success) {
+    const [issue] = checked.error.issues;
+    const [unknown] = issue?.code === "unrecognized_keys" ? issue.keys : [];
+    const field = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].map(String);
+    const reason = unknown === undefined ? (issue?.message ?? "invalid") : `unknown key${suggestion(unknown)}`;
+    throw invalid(file, lineOf(source, field), field, reason);
+  }
+  for (const [scope, { client } = {}] of Object.entries(checked.data.scopes ?? {})) {
+    if (client && !providers.some((provider) => provider === client.provider)) {
+      const field = ["scopes", scope, "client", "provider"];
+      throw invalid(file, lineOf(source, field), field, `unknown provider; there are ${providers.join(" and ")}`);
+    }
+  }
+  return checked.data;
+};
+
+const invalid = (
+  file: string,
+  line: number | undefined,
+  field: readonly string[] | undefined,
+  reason: string,
+): NetworkError => {
+  const where = line === undefined ? file : `${file}, line ${line}`;
+  const what = field === undefined || field.length === 0 ? "" : `${field.join(".")}: `;
+  return badRequest("invalid-config", `Error parsing config ${where}: ${what}${reason}`);
+};
+
+/** Every key of the schema, for matching without regard to case. */
+const knownKeys = [
+  ...["title", "daemon", "cluster", "scopes", "datastore", "orchestration", "global", "local", "client"],
+  ...["debug", "dataDir", "execRoot", "defaultNetwork", "defaultDriver", "labels", "hosts", "hostNames", "firewall"],
+  ...["discovery", "address", "heartbeat", "serf", "serfPort", "provider", "config", "agent", "bind", "peer"],
+] as const;
+const byLowerCase = new Map<string, string>(knownKeys.map((key) => [key.toLowerCase(), key]));
+
+const canonical = (value: unknown, inside = ""): unknown => {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Date) return value;
+  // What lies below these is not ours to rename.
+  if (inside === "config" || inside === "datastore") return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => {
+      const name = byLowerCase.get(key.toLowerCase()) ?? key;
+      return [name, canonical(inner, name)];
+    }),
+  );
+};
+
+const suggestion = (key: string): string => {
+  const near = knownKeys.find((known) => distance(known.toLowerCase(), key.toLowerCase()) <= 2);
+  return near === undefined ? "" : `; did you mean ${near}?`;
+};
+
+/** Levenshtein distance, of short words. */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, n) => n);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+};
+
+/** The line (from 1) where a field is set, or its table begins; undefined where it cannot be told. */
+const lineOf = (source: string, field: readonly string[]): number | undefined => {
+  const wanted = field.map((part) => part.toLowerCase());
+  let table: readonly string[] = [];
+  let best: { readonly line: number; readonly depth: number } | undefined;
+  for (const [index, line] of source.split("\n").entries()) {
+    const header = /^\s*\[+\s*([^\]]+?)\s*\]+/.exec(line)?.[1];
+    const key = /^\s*([A-Za-z0-9_."'-]+)\s*=/.exec(line)?.[1];
+    if (header !== undefined)
+      table = header.split(".").map((part) => part.trim().replaceAll(/["']/g, "").toLowerCase());
+    const path = key === undefined ? table : [...table, ...key.replaceAll(/["']/g, "").toLowerCase().split(".")];
+    if (header === undefined && key === undefined) continue;
+    const depth = path.every((part, n) => part === wanted[n]) ? path.length : 0;
+    if (depth > (best?.depth ?? 0)) best = { line: index + 1, depth };
+  }
+  return best?.line;
+};

@@ -1,0 +1,160 @@
+import { readFileSync } from "node:fs";
+import { createApi } from "../api/server.ts";
+import { createLibnetwork } from "../create-libnetwork.ts";
+import { errorText, NetworkError } from "../errors.ts";
+import { AbsentStore } from "../store/absent-store.ts";
+import type { Store } from "../store/store.ts";
+import { type Config, parseConfig } from "./config.ts";
+import { addressText, defaultSocket, isLoopback, type ListenAddress, listen, parseListenAddress } from "./listen.ts";
+import { createLogger, type Logger, parseLevel } from "./logger.ts";
+
+export const defaultConfigPath = "/etc/default/libnetwork.toml";
+
+export interface DaemonOptions {
+  readonly debug: boolean;
+  /** Name of a level; the caller has checked it. */
+  readonly logLevel: string;
+  /** From `-H`; then `DNET_HOST`, then `[daemon] hosts`, then the unix socket. */
+  readonly host?: string;
+  /** From `-c`; then `LIBNETWORK_CFG`, then the default path, which may be missing. */
+  readonly configPath?: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  readonly write: (line: string) => void;
+}
+
+/**
+ * Runs the daemon until a signal ends it; sandboxes go on running after it.
+ * @returns the exit status
+ */
+export const runDaemon = async (options: DaemonOptions): Promise<number> => {
+  const logger = createLogger(parseLevel(options.logLevel) ?? "info", options.write);
+  if (options.debug) logger.level = "debug";
+  try {
+    const config = readConfig(options, logger);
+    if (config.daemon?.debug) logger.level = "debug";
+    await serve(options, config, logger);
+    return 0;
+  } catch (error) {
+    logger.log("error", `dnet Daemon exited with an error : ${errorText(error)}${hintOf(error)}`);
+    return 1;
+  }
+};
+
+const hintOf = (error: unknown): string =>
+  error instanceof NetworkError && error.hint !== undefined ? ` (${error.hint})` : "";
+
+/** A file that was asked for must be there and right; without one, a missing default file means defaults. */
+const readConfig = (options: DaemonOptions, logger: Logger): Config => {
+  const asked = options.configPath || options.env.LIBNETWORK_CFG;
+  const path = asked || defaultConfigPath;
+  let source: string;
+  try {
+    source = readFileSync(path, "utf8");
+  } catch (cause) {
+    const { code } = cause as { code?: string };
+    if (!asked && code === "ENOENT") {
+      logger.log("info", `no configuration file ${path}: defaults are used`);
+      return {};
+    }
+    const reason = code === "ENOENT" ? "no such file or directory" : String(code);
+    throw new NetworkError("bad-request", "no-config", `Error parsing config open ${path}: ${reason}`, { cause });
+  }
+  return parseConfig(source, path);
+};
+
+const listenAddresses = (options: DaemonOptions, config: Config): readonly ListenAddress[] => {
+  const chosen = options.host || options.env.DNET_HOST;
+  const hosts = chosen ? chosen.split(",") : (config.daemon?.hosts ?? []);
+  return (hosts.length > 0 ? hosts : [defaultSocket]).map((host) => parseListenAddress(host.trim()));
+};
+
+/** The store of global scope, where the configuration names one. */
+const globalStore = (config: Config, logger: Logger): Store | undefined => {
+  const client = config.scopes?.global?.client;
+  if (!client) return undefined;
+  const reason = `the ${client.provider} store for global scope is not supported by this version`;
+  const hint = "local networks (bridge, host, null) work; without [scopes.global] one host has global networks too";
+  logger.log("warning", `${reason}: ${hint}`);
+  return new AbsentStore(reason, hint);
+};
+
+const warnIgnored = (config: Config, logger: Logger): void => {
+  const { cluster, datastore, orchestration } = config;
+  if (cluster?.discovery) logger.log("warning", `[cluster] discovery = ${cluster.discovery}: this version runs alone`);
+  if (datastore) logger.log("warning", "[datastore] has no effect: use [scopes.global.client]");
+  if (orchestration?.agent) logger.log("warning", "[orchestration] has no effect in this version");
+};
+
+const serve = async (options: DaemonOptions, config: Config, logger: Logger): Promise<void> => {
+  const addresses = listenAddresses(options, config);
+  warnIgnored(config, logger);
+  const daemon = config.daemon ?? {};
+  const store = globalStore(config, logger);
+  const stopped = stopSignal(logger);
+  const began = performance.now();
+  const controller = await createLibnetwork({
+    ...(daemon.dataDir !== undefined && { dataDir: daemon.dataDir }),
+    ...(daemon.execRoot !== undefined && { execRoot: daemon.execRoot }),
+    ...(daemon.firewall !== undefined && { firewall: daemon.firewall }),
+    ...(daemon.defaultNetwork !== undefined && { defaultNetwork: daemon.defaultNetwork }),
+    ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
+    ...(store && { globalStore: store }),
+    log: (level, message) => logger.log(level, message),
+  });
+  const api = createApi({
+    controller,
+    version: options.version,
+    allowedHosts: daemon.hostNames ?? [],
+    log: (level, message) => logger.log(level, message),
+  });
+  try {
+    await api.ready();
+    const servers = [];
+    for (const address of addresses) {
+      const server = await listen(address, (request, response) => api.routing(request, response));
+      servers.push(server);
+      const bound = server.address();
+      const where = addressText(address, typeof bound === "object" && bound !== null ? bound.port : undefined);
+      if (address.kind === "tcp" && !isLoopback(address.host)) {
+        logger.log(
+          "warning",
+          `API on ${where} has neither TLS nor authentication: whoever reaches it controls this host`,
+        );
+      }
+      logger.log("info", `API listens on ${where}`);
+    }
+    logger.log("info", `dnet ${options.version} is ready`, { after: `${Math.round(performance.now() - began)}ms` });
+    logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
+    for (const server of servers) {
+      server.close();
+      // A client that keeps its connection does not keep the daemon.
+      server.closeIdleConnections();
+      setTimeout(() => server.closeAllConnections(), 2_000).unref();
+    }
+    await Promise.all(
+      servers.map((server) => new Promise((done) => (server.listening ? server.once("close", done) : done(undefined)))),
+    );
+  } finally {
+    await api.close();
+    await controller.close();
+  }
+};
+
+/** Resolves with the first signal that ends the daemon. USR1 prints what it holds; errors nobody caught do not end it. */
+const stopSignal = (logger: Logger): Promise<string> => {
+  process.on("SIGUSR1", () => {
+    const { rss, heapUsed } = process.memoryUsage();
+    const resources = process.getActiveResourcesInfo().length;
+    logger.log("info", `rss ${rss >> 20} MiB, heap ${heapUsed >> 20} MiB, ${resources} active resources`);
+  });
+  for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(event, (error: unknown) => {
+      logger.log("error", `${event}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    });
+  }
+  return new Promise((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const)
+      process.once(signal, () => resolve(signal));
+  });
+};
