@@ -2,12 +2,13 @@
 import { globSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
-const base = ["errors.ts", "net"];
+const base = ["errors.ts", "suggest.ts", "net"];
 const kernel = [...base, "linux"];
 const parts = ["store", "ipam", "dns", "ports", "cluster"];
 
 const allowed: Record<string, readonly string[]> = {
   "errors.ts": [],
+  "suggest.ts": [],
   net: base,
   linux: kernel,
   store: [...kernel, "store"],
@@ -18,9 +19,11 @@ const allowed: Record<string, readonly string[]> = {
   drivers: [...kernel, "ipam", "ports", "drivers"],
   controller: [...kernel, ...parts, "drivers", "controller"],
   api: [...kernel, ...parts, "drivers", "controller", "api"],
-  daemon: [...kernel, ...parts, "drivers", "controller", "api", "daemon"],
+  // What puts the rooms together for a program that embeds the library.
+  "create-libnetwork.ts": [...kernel, ...parts, "drivers", "controller"],
+  daemon: [...kernel, ...parts, "drivers", "controller", "create-libnetwork.ts", "api", "daemon"],
   lab: [...kernel, "lab"],
-  cli: ["errors.ts", "api", "cli"],
+  cli: ["errors.ts", "suggest.ts", "api", "cli"],
 };
 
 const problems: string[] = [];

@@ -1,3 +1,5 @@
+/** What a person may have meant: for commands and for keys of the configuration. */
+
 /** Levenshtein distance, of short words. */
 export const distance = (a: string, b: string): number => {
   let row = Array.from({ length: b.length + 1 }, (_, n) => n);

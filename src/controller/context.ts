@@ -2,6 +2,7 @@ import type { DriverEndpoint, DriverNetwork, NetworkDriver } from "../drivers/dr
 import { badRequest, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { Kernel } from "../linux/kernel.ts";
+import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Locks } from "./locks.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
@@ -16,7 +17,7 @@ export interface Naming {
   /** Writes the sandbox's files and starts its resolver. */
   open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void>;
   /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
-  changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): void;
+  changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void>;
   /** Stops the sandbox's resolver. */
   close(sandbox: SandboxRecord): Promise<void>;
   /** Removes the sandbox's directory. */
@@ -90,9 +91,13 @@ export const driverEndpoint = (context: Context, record: EndpointRecord): Driver
   options: record.options,
 });
 
-/** The network namespace of a sandbox: the path of its file, or the host's. */
-export const namespaceOf = (context: Context, sandbox: SandboxRecord): string =>
-  sandbox.host ? "host" : `${context.namespaceDir}/${sandbox.id.slice(0, 12)}`;
+/** Path of the file of a sandbox's network namespace; those on the host's stack share `default`, as in the original. */
+export const namespaceKey = (context: Pick<Context, "namespaceDir">, sandbox: SandboxRecord): string =>
+  `${context.namespaceDir}/${sandbox.host ? "default" : sandbox.id.slice(0, 12)}`;
+
+/** The network namespace that plans for a sandbox name: the path of its file, or the host's. */
+export const namespaceOf = (context: Pick<Context, "namespaceDir">, sandbox: SandboxRecord): string =>
+  sandbox.host ? hostNamespace : namespaceKey(context, sandbox);
 
 export const requireNetwork = (context: Context, id: string): NetworkRecord => {
   const record = context.state.networks.get(id);

@@ -64,7 +64,7 @@ export class EndpointManager {
           signal,
         );
         if (!committed) continue;
-        this.#context.naming.changed(record, undefined);
+        await this.#context.naming.changed(record, undefined);
         return record;
       }
       throw internal("contention", `service ${name} could not be published: other nodes change the store too often`, {
@@ -126,7 +126,7 @@ export class EndpointManager {
       const teardown = sandbox && detachPlan(this.#context, record, this.#others(record, sandbox), sandbox);
       const network = requireNetwork(this.#context, record.network);
       await this.#commitOrFail(network, record, undefined, signal);
-      this.#context.naming.changed(undefined, record);
+      await this.#context.naming.changed(undefined, record);
       if (teardown) await this.#context.kernel.teardown(teardown);
     });
   }
@@ -163,7 +163,7 @@ export class EndpointManager {
         await this.#commitOrFail(network, claimed, endpoint);
         throw error;
       }
-      this.#context.naming.changed(claimed, endpoint);
+      await this.#context.naming.changed(claimed, endpoint);
       return sandbox;
     });
   }
@@ -201,7 +201,7 @@ export class EndpointManager {
       const teardown = detachPlan(this.#context, endpoint, this.#others(endpoint, sandbox), sandbox);
       const { sandbox: _claim, ...free } = endpoint;
       await this.#commitOrFail(requireNetwork(this.#context, endpoint.network), endpoint, free, signal);
-      this.#context.naming.changed(free, endpoint);
+      await this.#context.naming.changed(free, endpoint);
       await this.#context.kernel.teardown(teardown);
     });
   }

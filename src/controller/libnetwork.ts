@@ -60,6 +60,7 @@ export class Libnetwork implements Controller {
   readonly #networks: NetworkManager;
   readonly #endpoints: EndpointManager;
   readonly #sandboxes: SandboxManager;
+  readonly #closing: (() => Promise<void>)[] = [];
 
   private constructor(context: Context) {
     this.#context = context;
@@ -186,8 +187,14 @@ export class Libnetwork implements Controller {
     await this.#sandboxes.delete(id);
   }
 
+  /** Work to do when the controller is closed, after its own. */
+  onClose(work: () => Promise<void>): void {
+    this.#closing.push(work);
+  }
+
   async close(): Promise<void> {
     await this.#context.naming.closeAll();
+    for (const work of this.#closing.splice(0)) await work();
   }
 }
 

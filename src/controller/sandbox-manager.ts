@@ -1,6 +1,6 @@
 import { forbidden } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
-import { type Context, namespaceOf, requireNetwork, requireSandbox } from "./context.ts";
+import { type Context, namespaceKey, requireNetwork, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
 import { checkContainerId, newId } from "./names.ts";
@@ -72,7 +72,7 @@ export class SandboxManager {
     await state.commit("local", {
       deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],
     });
-    for (const endpoint of endpoints) naming.changed(undefined, endpoint);
+    for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
     await naming.close(record);
     await kernel.teardown(work);
     await naming.discard(record.id);
@@ -80,8 +80,12 @@ export class SandboxManager {
 
   #teardownPlan(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Plan {
     const detach = endpoints.map((endpoint) => attachmentOf(this.#context, endpoint, record).detach);
-    if (record.host) return plan(...detach);
-    return plan(...detach, { op: "namespace.delete", path: namespaceOf(this.#context, record) });
+    // The host's path stays while another sandbox shares it.
+    const shared =
+      record.host && [...this.#context.state.sandboxes.values()].some(({ id, host }) => host && id !== record.id);
+    return shared
+      ? plan(...detach)
+      : plan(...detach, { op: "namespace.delete", path: namespaceKey(this.#context, record) });
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Context, requireNetwork } from "./context.ts";
+import { type Context, namespaceKey, requireNetwork } from "./context.ts";
 import type { EndpointInfo, NetworkInfo, SandboxInfo } from "./model.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 
@@ -27,7 +27,7 @@ export const endpointInfo = (context: Context, record: EndpointRecord): Endpoint
 
 export const sandboxInfo = (context: Context, record: SandboxRecord): SandboxInfo => ({
   id: record.id,
-  key: `${context.namespaceDir}/${record.host ? "default" : record.id.slice(0, 12)}`,
+  key: namespaceKey(context, record),
   containerId: record.container,
   hostName: record.hostName,
   domainName: record.domainName,

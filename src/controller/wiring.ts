@@ -1,8 +1,16 @@
 import type { Attachment } from "../drivers/driver.ts";
-import { type Operation, type Plan, plan } from "../linux/plan.ts";
+import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
-import { type Context, driverEndpoint, driverNetwork, driverOf, namespaceOf, requireNetwork } from "./context.ts";
+import {
+  type Context,
+  driverEndpoint,
+  driverNetwork,
+  driverOf,
+  namespaceKey,
+  namespaceOf,
+  requireNetwork,
+} from "./context.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
 
 /** How endpoints are wired into sandboxes: the driver's part, and the default routes, which are the sandbox's. */
@@ -90,8 +98,9 @@ const byOrder = (a: EndpointRecord, b: EndpointRecord) => (a.sandbox?.order ?? 0
 
 /** The namespace of a sandbox, ready for its first interface. */
 export const sandboxPlan = (context: Context, sandbox: SandboxRecord): Plan => {
-  if (sandbox.host) return plan();
-  const path = namespaceOf(context, sandbox);
+  const path = namespaceKey(context, sandbox);
+  // The host's own stack has a path too, so that `nsenter --net=KEY` works for every sandbox.
+  if (sandbox.host) return plan({ op: "namespace.add", path, of: hostNamespace });
   return plan(
     { op: "namespace.add", path },
     // Interfaces start without IPv6; an endpoint with an IPv6 address turns it on for its own (CVE-2024-32473).

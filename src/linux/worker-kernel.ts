@@ -12,9 +12,11 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** From its sources the worker is a TypeScript file beside this one; bundled, a CommonJS file beside the bundle. */
-const workerUrl = (): URL =>
-  new URL(import.meta.url.endsWith(".ts") ? "./kernel-worker.ts" : "./kernel-worker.cjs", import.meta.url);
+/** The worker's file lies beside this one under the same ending; in a bundle, beside the bundle. */
+const workerUrl = (): URL => {
+  const ending = /worker-kernel(\.[jt]s)$/.exec(import.meta.url)?.[1] ?? ".cjs";
+  return new URL(`./kernel-worker${ending}`, import.meta.url);
+};
 
 const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError =>
   new NetworkError(kind, code, message, {

@@ -13,7 +13,7 @@ export class FakeNaming implements Naming {
   async open(sandbox: SandboxRecord): Promise<void> {
     this.running.add(sandbox.id);
   }
-  changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): void {
+  async changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void> {
     this.changes.push([endpoint, before]);
   }
   async close(sandbox: SandboxRecord): Promise<void> {
