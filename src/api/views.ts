@@ -1,4 +1,5 @@
 import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
+import { addressOf } from "../net/prefix.ts";
 import type { NetworkResource, SandboxResource, ServiceResource } from "./resources.ts";
 
 /** The model as the API shows it. */
@@ -15,7 +16,7 @@ export const networkResource = (controller: Controller, network: NetworkInfo): N
   subnets: network.subnets.map(({ pool, range, gateway }) => ({
     subnet: pool,
     ...(range !== undefined && { ip_range: range }),
-    ...(gateway !== undefined && { gateway }),
+    ...(gateway !== undefined && { gateway: addressOf(gateway) }),
   })),
   options: network.options,
   labels: network.labels,
