@@ -1,3 +1,4 @@
+import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
@@ -5,7 +6,6 @@ import { networkGroup } from "./commands/network.ts";
 import { serviceGroup } from "./commands/service.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
 import { commandHelp, commandUsage, groupHelp, groupUsage, topHelp } from "./help.ts";
-import { suggest } from "./suggest.ts";
 
 /** What the command line is given by its process. */
 export interface Io {
