@@ -6,11 +6,13 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check test setup packages clean
+.PHONY: help build check test demo bench setup packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
+	@echo "make demo     two sandboxes on a bridge network, in namespaces of its own (as root; under 30 s)"
 	@echo "make check    types, lint and unit tests (under 15 s, no root needed)"
 	@echo "make test     everything, as root, on real kernel objects"
+	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
 	@echo "make clean    remove what was built and installed here"
 
 $(STAMP): package.json package-lock.json
@@ -23,14 +25,23 @@ setup: $(STAMP)
 packages:
 	@scripts/packages.sh
 
+build: setup
+	@$(RUN) node scripts/build.ts
+
 check: setup
 	@$(RUN) $(BIN)/tsc -p .
 	@$(RUN) $(BIN)/biome check --error-on-warnings .
 	@$(RUN) node scripts/lint-imports.ts
 	@$(RUN) $(BIN)/vitest run --project unit
 
-test: check packages
+test: check packages build
 	@$(RUN) $(BIN)/vitest run --project root
+
+demo: build packages
+	@scripts/demo.sh
+
+bench: build packages
+	@$(RUN) node bench/main.ts
 
 clean:
 	rm -rf dist node_modules coverage .cache

@@ -1,6 +1,7 @@
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
 import { badRequest, type NetworkError } from "../errors.ts";
+import { distance } from "../suggest.ts";
 
 /** The daemon's configuration file (TOML). Keys are matched without regard to case, as the original's reader does. */
 
@@ -119,20 +120,6 @@ const canonical = (value: unknown, inside = ""): unknown => {
 const suggestion = (key: string): string => {
   const near = knownKeys.find((known) => distance(known.toLowerCase(), key.toLowerCase()) <= 2);
   return near === undefined ? "" : `; did you mean ${near}?`;
-};
-
-/** Levenshtein distance, of short words. */
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, n) => n);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 };
 
 /** The line (from 1) where a field is set, or its table begins; undefined where it cannot be told. */
