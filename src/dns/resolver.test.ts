@@ -118,9 +118,10 @@ describe("a resolver over UDP", () => {
   });
 });
 
+const count = () => readdirSync("/proc/self/fd").length;
+
 it("closes everything it opened, also while queries are under way", async () => {
   const silent = await upstream(() => {});
-  const count = () => readdirSync("/proc/self/fd").length;
   const before = count();
   for (let round = 0; round < 5; round++) {
     const resolver = await Resolver.open({ udp: local, tcp: local, view, upstreams: () => [silent.at] });
@@ -140,8 +141,11 @@ it("closes everything it opened, also while queries are under way", async () => 
 it("leaves nothing open where a socket cannot be bound", async () => {
   const taken = await udpSocket();
   const udp = { address: "127.0.0.1", port: taken.address().port };
-  await expect(Resolver.open({ udp, tcp: local, view, upstreams: () => undefined })).rejects.toThrow("EADDRINUSE");
   const resolver = await open();
+  const before = count();
+  await expect(Resolver.open({ udp, tcp: local, view, upstreams: () => undefined })).rejects.toThrow("EADDRINUSE");
   const tcp = { address: "127.0.0.1", port: resolver.tcpPort };
   await expect(Resolver.open({ udp: local, tcp, view, upstreams: () => undefined })).rejects.toThrow("EADDRINUSE");
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(count()).toBeLessThanOrEqual(before);
 });
