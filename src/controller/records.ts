@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { type Ip, tryParseIp } from "../net/ip.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
 import { type InterfaceAddress, type Prefix, parseInterfaceAddress, tryParsePrefix } from "../net/prefix.ts";

@@ -1,5 +1,5 @@
 import { parse, TomlError } from "smol-toml";
-import { z } from "zod";
+import * as z from "zod";
 import { badRequest, type NetworkError } from "../errors.ts";
 import { distance } from "../suggest.ts";
 

@@ -18,22 +18,15 @@ export const resolverRedirect = (udpPort: number, tcpPort: number): string => {
     ["udp", checkPort(udpPort)],
     ["tcp", checkPort(tcpPort)],
   ] as const;
-  const output = ports.map(
-    ([protocol, port]) => `    ip daddr ${resolverAddress} ${protocol} dport 53 dnat to ${resolverAddress}:${port}\n`,
+  const rules = ports.map(
+    ([protocol, port]) =>
+      `add rule ip ${redirectTable} output ip daddr ${resolverAddress} ${protocol} dport 53 dnat to ${resolverAddress}:${port}\n`,
   );
-  // Packets that the resolver sends of its own accord, after conntrack forgot the query, still come from port 53.
-  const postrouting = ports.map(
-    ([protocol, port]) => `    ip saddr ${resolverAddress} ${protocol} sport ${port} snat to ${resolverAddress}:53\n`,
-  );
-  return `add table ip ${redirectTable}
-delete table ip ${redirectTable}
-table ip ${redirectTable} {
-  chain output {
-    type nat hook output priority -100; policy accept;
-${output.join("")}  }
-  chain postrouting {
-    type nat hook postrouting priority 100; policy accept;
-${postrouting.join("")}  }
+  // Emptied, not deleted and made again: taking a chain away makes the kernel wait for a grace period (13 ms). Replies find
+  // their way back by connection tracking.
+  return `table ip ${redirectTable} {
+  chain output { type nat hook output priority -100; policy accept; }
 }
-`;
+flush chain ip ${redirectTable} output
+${rules.join("")}`;
 };

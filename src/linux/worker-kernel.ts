@@ -91,7 +91,9 @@ export class WorkerKernel implements Kernel {
   #start(): Worker {
     if (this.#closed) throw noService("kernel-closed", "the kernel worker is closed");
     if (this.#worker) return this.#worker;
-    const worker = new Worker(workerUrl(), { name: "kernel" });
+    // It holds little: small spaces keep the daemon small.
+    const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 256 };
+    const worker = new Worker(workerUrl(), { name: "kernel", resourceLimits });
     this.#worker = worker;
     worker.unref();
     worker.on("message", (reply: KernelReply) => {

@@ -1,0 +1,164 @@
+// make bench: drives the REST API and prints p50 and p99 beside the floor of the same run. Options: --cycles N (of the memory part).
+import { execFileSync, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { Figures, ms, quantileOf } from "./figures.ts";
+import { measureFloor } from "./floor.ts";
+import { enterHost, startDaemon } from "./host.ts";
+import { Rest } from "./rest.ts";
+
+const { values } = parseArgs({
+  options: { rounds: { type: "string", default: "200" }, cycles: { type: "string", default: "0" } },
+});
+const rounds = Number(values.rounds);
+
+const cycle = async (rest: Rest, network: string, name: string, figures: Figures): Promise<void> => {
+  const began = performance.now();
+  const sandbox = await figures.time("sandbox create", () =>
+    rest.call<string>("POST", "/sandboxes", { container_id: name }),
+  );
+  const service = await figures.time("publish", () =>
+    rest.call<string>("POST", "/services", { name, network_name: network }),
+  );
+  await figures.time("attach", () => rest.call("POST", `/services/${service}/backend`, { sandbox_id: sandbox }));
+  await figures.time("detach", () => rest.call("DELETE", `/services/${service}/backend/${sandbox}`));
+  await figures.time("unpublish", () => rest.call("DELETE", `/services/${service}`, {}));
+  await figures.time("sandbox delete", () => rest.call("DELETE", `/sandboxes/${sandbox}`));
+  figures.add("whole cycle", performance.now() - began);
+};
+
+const printTable = (title: string, figures: Figures, floor: Figures): void => {
+  console.log(`\n${title}\n${"".padEnd(24)}     p50      p99    floor p50   ratio (ms)`);
+  for (const name of figures.names()) {
+    const base = floor.at(name, 0.5);
+    const ratio = Number.isNaN(base) ? "" : `${ms(base)}     ${(figures.at(name, 0.5) / base).toFixed(2)}`;
+    console.log(`${name.padEnd(24)}${ms(figures.at(name, 0.5))} ${ms(figures.at(name, 0.99))}     ${ratio}`);
+  }
+};
+
+const cli = (): void => {
+  const time = (args: readonly string[]): number => {
+    const times: number[] = [];
+    for (let n = 0; n < 30; n++) {
+      const began = performance.now();
+      spawnSync(process.execPath, args, { stdio: "ignore" });
+      times.push(performance.now() - began);
+    }
+    return quantileOf(times, 0.5);
+  };
+  const entry = fileURLToPath(new URL("../dist/dnet.cjs", import.meta.url));
+  const empty = fileURLToPath(new URL("./empty.cjs", import.meta.url));
+  const [base, list] = [time([empty]), time([entry, "-H", "unix:///run/bench.sock", "network", "ls"])];
+  console.log(
+    `\ncli: network ls ${ms(list)} ms, an empty Node script ${ms(base)} ms, ratio ${(list / base).toFixed(2)}`,
+  );
+};
+
+const names = async (rest: Rest): Promise<void> => {
+  if (spawnSync("dnsperf", ["-h"]).error) {
+    console.log("\ndns: dnsperf is not installed (apt-get install dnsperf): not measured");
+    return;
+  }
+  const sandboxes = await rest.call<readonly { key: string }[]>("GET", "/sandboxes");
+  const [first] = sandboxes;
+  if (!first) return;
+  const queries = "/run/queries";
+  writeFileSync(queries, Array.from({ length: sandboxes.length }, (_, n) => `up${n} A\n`).join(""));
+  // -v prints each answer with its latency in seconds: `> NOERROR up1 A 0.000123`.
+  const run = (...more: readonly string[]) =>
+    execFileSync(
+      "nsenter",
+      [`--net=${first.key}`, "dnsperf", "-s", "127.0.0.11", "-d", queries, "-l", "5", "-c", "10", ...more],
+      {
+        encoding: "utf8",
+        maxBuffer: 1 << 30,
+        stdio: ["ignore", "pipe", "ignore"],
+      },
+    );
+  const find = (text: string, pattern: RegExp) => pattern.exec(text)?.[1] ?? "?";
+  const fast = run("-q", "100");
+  const rate = find(fast, /Queries per second:\s+(\S+)/);
+  const mean = Number(find(fast, /Average Latency \(s\):\s+(\S+)/)) * 1000;
+  console.log(`\ndns from one sandbox, 10 clients, 100 outstanding: ${rate}/s, mean ${mean.toFixed(2)} ms`);
+  const steady = run("-q", "100", "-Q", "20000", "-v");
+  const latencies = [...steady.matchAll(/^> NOERROR \S+ A ([\d.]+)$/gm)].map(([, seconds]) => Number(seconds) * 1000);
+  const figures = [0.5, 0.99, 0.999].map((quantile) => quantileOf(latencies, quantile).toFixed(2));
+  const answered = find(steady, /Queries per second:\s+(\S+)/);
+  console.log(
+    `dns at 20,000/s: ${answered}/s answered, p50 p99 p99.9 ${figures.join(" ")} ms, ${find(steady, /Queries lost:\s+(.*)/)} lost`,
+  );
+};
+
+const bench = async (): Promise<void> => {
+  const floor = new Figures();
+  await measureFloor(floor, rounds);
+  const daemon = await startDaemon();
+  const rest = new Rest(daemon.socket);
+  try {
+    const networks = new Figures();
+    for (let n = 0; n < Math.ceil(rounds / 4); n++) {
+      const began = performance.now();
+      const id = await networks.time("network create", () => rest.call<string>("POST", "/networks", { name: "n" }));
+      await networks.time("network delete", () => rest.call("DELETE", `/networks/${id}`));
+      networks.add("network create+delete", performance.now() - began);
+    }
+    printTable("networks, one at a time", networks, floor);
+
+    await rest.call("POST", "/networks", { name: "bench" });
+    const alone = new Figures();
+    for (let n = 0; n < rounds; n++) await cycle(rest, "bench", `c${n}`, alone);
+    printTable(`${rounds} cycles, one at a time`, alone, floor);
+
+    const four = new Figures();
+    const began = performance.now();
+    await Promise.all(
+      Array.from({ length: 4 }, async (_, lane) => {
+        for (let n = 0; n < rounds / 4; n++) await cycle(rest, "bench", `l${lane}-${n}`, four);
+      }),
+    );
+    const perSecond = (rounds * 1000) / (performance.now() - began);
+    printTable(`${rounds} cycles, four at a time: ${perSecond.toFixed(1)} cycles/s`, four, new Figures());
+
+    const kept = new Figures();
+    const before = daemon.memory();
+    const ids: [string, string][] = [];
+    for (let n = 0; n < 1000; n++) {
+      const name = `up${n}`;
+      if (n === 300) {
+        console.log(
+          `\nmemory: ${before.toFixed(1)} MiB with no endpoint, ${daemon.memory().toFixed(1)} MiB with 300 kept up`,
+        );
+        await names(rest);
+      }
+      const sandbox = await kept.time("sandbox create", () =>
+        rest.call<string>("POST", "/sandboxes", { container_id: name }),
+      );
+      const service = await kept.time("publish", () =>
+        rest.call<string>("POST", "/services", { name, network_name: "bench" }),
+      );
+      const start = performance.now();
+      await rest.call("POST", `/services/${service}/backend`, { sandbox_id: sandbox });
+      kept.add(`attach ${Math.floor(n / 100) * 100 + 1}-${Math.floor(n / 100) * 100 + 100}`, performance.now() - start);
+      ids.push([sandbox, service]);
+    }
+    printTable("1,000 endpoints kept up: does attach get slower?", kept, new Figures());
+    for (const [sandbox] of ids) await rest.call("DELETE", `/sandboxes/${sandbox}`);
+
+    const cycles = Number(values.cycles);
+    if (cycles > 0) {
+      const series: string[] = [];
+      for (let n = 0; n <= cycles; n++) {
+        if (n % (cycles / 10) === 0) series.push(daemon.memory().toFixed(0));
+        await cycle(rest, "bench", `m${n}`, new Figures());
+      }
+      console.log(`\nmemory over ${cycles} cycles, MiB: ${series.join(" ")}`);
+    }
+    cli();
+  } finally {
+    rest.close();
+    await daemon.stop();
+  }
+};
+
+if (enterHost(fileURLToPath(import.meta.url))) await bench();
