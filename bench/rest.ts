@@ -9,7 +9,17 @@ export class Rest {
     this.#socketPath = socketPath;
   }
 
+  /** Once more where the daemon had closed an idle connection in the meantime. */
   async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    try {
+      return await this.#once<T>(method, path, body);
+    } catch (error) {
+      if (!["EPIPE", "ECONNRESET"].includes((error as { code?: string }).code ?? "")) throw error;
+      return this.#once<T>(method, path, body);
+    }
+  }
+
+  async #once<T>(method: string, path: string, body: unknown): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     return new Promise((resolve, reject) => {
       const outgoing = request(

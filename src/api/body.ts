@@ -1,9 +1,24 @@
-import { badRequest, type NetworkError } from "../errors.ts";
+import type { IncomingMessage } from "node:http";
+import { badRequest, NetworkError } from "../errors.ts";
 
 /** Request bodies: JSON whatever the content type says, with the original's words for what is wrong. */
 
 /** Bytes. */
 export const maxBody = 1024 * 1024;
+
+/** Reads a body whole. @throws NetworkError `too-large` past the limit, without reading on */
+export const readBody = async (request: IncomingMessage): Promise<string> => {
+  const tooLarge = () => new NetworkError("too-large", "too-large", `Invalid body: more than ${maxBody} bytes`);
+  if (Number(request.headers["content-length"] ?? 0) > maxBody) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > maxBody) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+};
 
 const invalid = (reason: string): NetworkError => badRequest("invalid-body", `Invalid body: ${reason}`);
 

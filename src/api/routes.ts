@@ -9,7 +9,7 @@ import { networkResource, sandboxResource, serviceResource } from "./views.ts";
 export interface Call {
   readonly controller: Controller;
   readonly params: Readonly<Record<string, string>>;
-  readonly query: Readonly<Record<string, string | undefined>>;
+  readonly query: Readonly<Record<string, string>>;
   /** The body as it came. */
   readonly body: string;
   /** Aborts when the client goes away. */

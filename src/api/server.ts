@@ -1,9 +1,10 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { isIP } from "node:net";
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Controller } from "../controller/model.ts";
-import { errorText, NetworkError } from "../errors.ts";
-import { maxBody } from "./body.ts";
-import { type Route, routes } from "./routes.ts";
+import { badRequest, errorText, NetworkError, notFound } from "../errors.ts";
+import { readBody } from "./body.ts";
+import { findRoute } from "./router.ts";
+import type { Route } from "./routes.ts";
 
 export interface ApiOptions {
   readonly controller: Controller;
@@ -14,139 +15,102 @@ export interface ApiOptions {
 }
 
 const text = "text/plain; charset=utf-8";
-const maxParameter = 256;
-const resources = ["networks", "services", "sandboxes", "healthz"];
 
-/** `/v1.19/networks` is `/networks`: one segment before a resource's name is a version and means nothing. */
-export const withoutPrefix = (url: string): string => {
-  const match = /^\/[^/?#]+\/([a-z]+)(?=[/?#]|$)/.exec(url);
-  const first = /^\/([^/?#]*)/.exec(url)?.[1] ?? "";
-  if (!match || resources.includes(first) || !resources.includes(match[1] ?? "")) return url;
-  return url.slice(url.indexOf("/", 1));
+/** The REST API over a controller, as a listener for `node:http`; see docs/adr/0004 for why it is not a framework's. */
+export const createApi =
+  (options: ApiOptions): RequestListener =>
+  (request, response) => {
+    response.setHeader("server", `dnet/${options.version}`);
+    void answer(options, request, response).catch((error: unknown) => {
+      options.log("error", `API: ${errorText(error)}`);
+      response.destroy();
+    });
+  };
+
+const answer = async (options: ApiOptions, request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  try {
+    checkHost(request, options.allowedHosts ?? []);
+    const found = findRoute(request.method ?? "", request.url ?? "/");
+    if (found.kind === "none") throw notFound("no-route", "404 page not found");
+    // The original says nothing more.
+    if (found.kind === "other-method") return send(response, 405);
+    await run(options, found.route, found.params, found.query, request, response);
+  } catch (error) {
+    sendError(options, error, request, response);
+  }
 };
 
-/** The REST API over a controller; it does not listen by itself. */
-export const createApi = (options: ApiOptions): FastifyInstance => {
-  const app = fastify({
-    logger: false,
-    bodyLimit: maxBody,
-    exposeHeadRoutes: false,
-    rewriteUrl: (request) => withoutPrefix(request.url ?? "/"),
-    routerOptions: { maxParamLength: maxParameter },
-    onProtoPoisoning: "ignore",
+const run = async (
+  { controller, log }: ApiOptions,
+  route: Route,
+  params: Readonly<Record<string, string>>,
+  query: Readonly<Record<string, string>>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  // What is under way when a client goes away is given up before it is committed, never in the middle.
+  const abort = new AbortController();
+  response.once("close", () => {
+    if (!response.writableEnded) abort.abort(new Error("the client went away"));
   });
-  // Every body is read as text and parsed by the route: the original's client sends no content type.
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
-  app.addHook("onRequest", async (request, reply) => {
-    reply.header("server", `dnet/${options.version}`);
-    if (!hostAllowed(request, options.allowedHosts ?? [])) {
-      return reply
-        .code(403)
-        .type(text)
-        .send("host name not allowed: use an IP address, or list it in [daemon] hostNames\n");
-    }
-  });
-  for (const route of routes) addRoute(app, route, options);
-  app.setNotFoundHandler((request, reply) => notFoundReply(request, reply));
-  app.setErrorHandler((error, request, reply) => errorReply(error, request, reply, options.log));
-  return app;
+  const began = performance.now();
+  const body = await readBody(request);
+  const result = await route.run({ controller, params, query, body, signal: abort.signal });
+  if (route.method !== "GET") {
+    log("debug", `${route.method} ${request.url} took ${(performance.now() - began).toFixed(1)} ms`);
+  }
+  if (result === undefined) send(response, route.status);
+  else send(response, route.status, "application/json", JSON.stringify(result));
 };
 
-const addRoute = (app: FastifyInstance, route: Route, { controller, log }: ApiOptions): void => {
-  app.route({
-    method: route.method,
-    url: route.path,
-    async handler(request, reply) {
-      const abort = new AbortController();
-      const onClose = () => {
-        if (!reply.raw.writableEnded) abort.abort(new Error("the client went away"));
-      };
-      reply.raw.once("close", onClose);
-      const began = performance.now();
-      try {
-        const answer = await route.run({
-          controller,
-          params: request.params as Record<string, string>,
-          query: flatQuery(request.query),
-          body: typeof request.body === "string" ? request.body : "",
-          signal: abort.signal,
-        });
-        reply.code(route.status);
-        // What was made is made, whoever still listens; an operation under way is not cut off in the middle.
-        return answer === undefined ? reply.send() : reply.type("application/json").send(JSON.stringify(answer));
-      } finally {
-        reply.raw.off("close", onClose);
-        if (route.method !== "GET") {
-          log("debug", `${route.method} ${request.url} took ${(performance.now() - began).toFixed(1)} ms`);
-        }
-      }
-    },
-  });
+const send = (response: ServerResponse, status: number, type?: string, body = ""): void => {
+  if (response.destroyed) return;
+  response.statusCode = status;
+  if (type !== undefined) response.setHeader("content-type", type);
+  response.setHeader("content-length", Buffer.byteLength(body));
+  response.end(body);
 };
-
-/** Of a parameter given several times the first counts. */
-const flatQuery = (query: unknown): Record<string, string | undefined> =>
-  Object.fromEntries(
-    Object.entries(query as Record<string, string | string[]>).map(([name, value]) => [
-      name,
-      Array.isArray(value) ? value[0] : value,
-    ]),
-  );
 
 /** Against web pages whose name was pointed at us (DNS rebinding): over TCP a client says an address or a known name. */
-const hostAllowed = (request: FastifyRequest, allowed: readonly string[]): boolean => {
-  if (request.raw.socket.remoteAddress === undefined) return true;
+const checkHost = (request: IncomingMessage, allowed: readonly string[]): void => {
+  if (request.socket.remoteAddress === undefined) return;
   const host = (request.headers.host ?? "").replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-  return host === "" || host === "localhost" || isIP(host) !== 0 || allowed.includes(host);
+  if (host === "" || host === "localhost" || isIP(host) !== 0 || allowed.includes(host)) return;
+  throw new NetworkError(
+    "forbidden",
+    "host-not-allowed",
+    `host name ${JSON.stringify(host.slice(0, 80))} is not allowed`,
+    {
+      hint: "use an IP address, or list the name in [daemon] hostNames",
+    },
+  );
 };
 
-/** A path that exists with another method is 405, as in the original; anything else is not there. */
-const notFoundReply = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-  const path = request.url.split("?")[0] ?? "";
-  const shape = (pattern: string) => new RegExp(`^${pattern.replaceAll(/:[a-z]+/g, "[^/]+")}$`);
-  const known = routes.some((route) => shape(route.path).test(path));
-  return known ? reply.code(405).send() : reply.code(404).type(text).send("404 page not found\n");
-};
-
-const wantsJson = (request: FastifyRequest): boolean => {
+const wantsJson = (request: IncomingMessage): boolean => {
   const accept = request.headers.accept ?? "";
   return accept.includes("application/json") && !accept.includes("*/*") && !accept.includes("text/");
 };
 
-const errorReply = (
-  error: unknown,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  log: ApiOptions["log"],
-): FastifyReply => {
+const sendError = ({ log }: ApiOptions, error: unknown, request: IncomingMessage, response: ServerResponse): void => {
   const { status, code, message, hint } = describeError(error);
   if (status >= 500) {
     const cause = error instanceof Error && error.cause !== undefined ? `: ${errorText(error.cause)}` : "";
     log("error", `${request.method} ${request.url}: ${message}${cause}`);
   }
-  reply.code(status);
+  // What is left of a body that nobody reads must not be taken for the next request.
+  if (!request.complete) response.setHeader("connection", "close");
   if (wantsJson(request)) {
-    return reply.type("application/json").send(JSON.stringify({ code, message, ...(hint !== undefined && { hint }) }));
-  }
-  return reply.type(text).send(`${message}${hint === undefined ? "" : `\n${hint}`}\n`);
+    send(response, status, "application/json", JSON.stringify({ code, message, ...(hint !== undefined && { hint }) }));
+  } else send(response, status, text, `${message}${hint === undefined ? "" : `\n${hint}`}\n`);
 };
 
-interface Described {
-  readonly status: number;
-  readonly code: string;
-  readonly message: string;
-  readonly hint?: string | undefined;
-}
-
-const describeError = (error: unknown): Described => {
+const describeError = (error: unknown): NetworkError => {
   if (error instanceof NetworkError) return error;
+  const message = errorText(error);
   if (error instanceof AggregateError) {
-    return { status: 500, code: "teardown", message: error.message, hint: "what is left is removed at the next start" };
+    return new NetworkError("internal", "teardown", message, { hint: "what is left is removed at the next start" });
   }
-  const { statusCode: status = 500, code = "internal" } = error as { statusCode?: number; code?: string };
-  if (status === 413) return { status, code: "too-large", message: `Invalid body: more than ${maxBody} bytes` };
-  // Fastify's own refusals (a URL it cannot decode, a bad length) are the client's fault and safe to show.
-  if (status >= 400 && status < 500) return { status, code: "bad-request", message: errorText(error) };
-  return { status: 500, code, message: errorText(error) };
+  return error instanceof URIError
+    ? badRequest("bad-path", message)
+    : new NetworkError("internal", "internal", message);
 };

@@ -1,8 +1,8 @@
 import type { Scope } from "../drivers/driver.ts";
-import { noService } from "../errors.ts";
+import { NetworkError, noService } from "../errors.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
 import { addressOf } from "../net/prefix.ts";
-import type { Json, Store, StoreEntry, Transaction } from "../store/store.ts";
+import type { Json, Store, StoreEntry, Transaction, TransactionResult } from "../store/store.ts";
 import {
   type EndpointRecord,
   endpointRecord,
@@ -111,19 +111,21 @@ export class State {
       deletes: (change.deletes ?? []).map(full),
     };
     const store = this.#stores[scope];
-    const result = await store.transact(transaction, signal).catch((cause: unknown) => {
+    let result: TransactionResult;
+    try {
+      result = await store.transact(transaction, signal);
+    } catch (cause) {
+      // The answer may have been lost after the commit: what the store holds now is the truth.
+      const touched = [...(change.deletes ?? []), ...(change.puts ?? []).map(({ key }) => key)];
+      await this.#reread(scope, touched.map(full)).catch(() => undefined);
+      if (cause instanceof NetworkError || signal?.aborted) throw cause;
       throw noService("store-unavailable", `the ${scope} store does not answer`, {
         cause,
         hint: "see the daemon's log for the reason",
       });
-    });
+    }
     if (!result.ok) {
-      for (const key of result.conflicts) {
-        const entry = await store.get(key, signal);
-        const bare = key.slice(scope.length + 1);
-        if (entry) this.#put(scope, bare, entry);
-        else this.#delete(scope, bare);
-      }
+      await this.#reread(scope, result.conflicts, signal);
       return false;
     }
     for (const key of change.deletes ?? []) this.#delete(scope, key);
@@ -131,6 +133,15 @@ export class State {
       this.#put(scope, key, { key: full(key), value, version: result.version });
     }
     return true;
+  }
+
+  async #reread(scope: Scope, keys: readonly string[], signal?: AbortSignal): Promise<void> {
+    for (const key of keys) {
+      const entry = await this.#stores[scope].get(key, signal);
+      const bare = key.slice(scope.length + 1);
+      if (entry) this.#put(scope, bare, entry);
+      else this.#delete(scope, bare);
+    }
   }
 
   #put(scope: Scope, key: string, entry: StoreEntry): void {

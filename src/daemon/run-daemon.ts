@@ -109,10 +109,9 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
     log: (level, message) => logger.log(level, message),
   });
   try {
-    await api.ready();
     const servers = [];
     for (const address of addresses) {
-      const server = await listen(address, (request, response) => api.routing(request, response));
+      const server = await listen(address, api);
       servers.push(server);
       const bound = server.address();
       const where = addressText(address, typeof bound === "object" && bound !== null ? bound.port : undefined);
@@ -136,7 +135,6 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       servers.map((server) => new Promise((done) => (server.listening ? server.once("close", done) : done(undefined)))),
     );
   } finally {
-    await api.close();
     await controller.close();
   }
 };

@@ -213,9 +213,18 @@ export class SqliteStore implements Store {
 
 const entry = (row: Row): StoreEntry => ({
   key: Buffer.from(row.key).toString("utf8"),
-  value: JSON.parse(row.value) as Json,
+  value: parseValue(row.value),
   version: row.version,
 });
+
+/** One value that is no JSON (somebody edited the file) must not make the others unreadable; its reader refuses null. */
+const parseValue = (text: string): Json => {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return null;
+  }
+};
 
 /** Moves a file and its companions out of the way. @returns the new name */
 const moveAside = (path: string): string => {
