@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import koffi from "koffi";
 import { expect } from "vitest";
 
@@ -41,6 +41,12 @@ export const enterOwnHost = (): void => {
   entered = true;
 };
 
+/** Gives the test's host resolvers of its own. */
+export const setResolvConf = (text: string): void => {
+  writeFileSync("/run/resolv.conf", text);
+  run("mount", "--bind", "/run/resolv.conf", "/etc/resolv.conf");
+};
+
 /** Runs a program in the test's host and returns what it printed. */
 export const run = (program: string, ...args: readonly string[]): string =>
   execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 30_000 });
@@ -50,6 +56,24 @@ export const shell = (script: string): string => run("sh", "-ec", script);
 /** Inside a namespace given by its path. */
 export const inside = (namespace: string, program: string, ...args: readonly string[]): string =>
   run("nsenter", `--net=${namespace}`, program, ...args);
+
+/** Waits until a condition holds. @throws Error that names it, after the deadline (ms) */
+export const eventually = async (what: string, condition: () => boolean | Promise<boolean>, deadline = 10_000) => {
+  const end = performance.now() + deadline;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`not within ${deadline} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+};
+
+/** Removes whatever a failed test left in the test's host, except the way outside. */
+export const sweep = (): void => {
+  shell(`
+    umount -l /run/docker/netns/* 2>/dev/null || true
+    rm -rf /run/docker /run/*.sock /var/lib/docker/*
+    for link in $(ip -br link | cut -d' ' -f1 | cut -d@ -f1 | grep -vE '^(lo|wan0)$'); do ip link delete "$link" 2>/dev/null || true; done
+    nft flush ruleset`);
+};
 
 interface Leftovers {
   readonly links: readonly string[];

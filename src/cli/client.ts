@@ -1,4 +1,4 @@
-import { request } from "node:http";
+import { type Answer, exchange, type Target } from "./exchange.ts";
 
 /** The REST client: one request a call, over the unix socket or TCP. */
 
@@ -13,14 +13,11 @@ export class ClientError extends Error {
   }
 }
 
-type Target = { readonly socketPath: string } | { readonly host: string; readonly port: number };
-
 export const defaultHost = "unix:///var/run/dnet.sock";
 /** Where `tcp://host` without a port leads, as in the original. */
 const defaultPort = 2375;
 /** Milliseconds for one answer; removing a network with many objects takes the kernel seconds. */
 const deadline = 120_000;
-const maxAnswer = 64 * 1024 * 1024;
 
 /** @throws ClientError that says what was wrong */
 export const parseHost = (text: string): Target => {
@@ -55,7 +52,7 @@ export class Client {
   /** @throws ClientError with the daemon's text, or saying that there is none */
   async call<T>(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const { status, type, answer } = await this.#exchange(method, path, text);
+    const { status, type, body: answer } = await this.#ask(method, path, text);
     if (status >= 200 && status < 300) {
       try {
         return (answer === "" ? undefined : JSON.parse(answer)) as T;
@@ -66,44 +63,12 @@ export class Client {
     throw new ClientError(`error : ${refusal(type, answer, status)}`, status);
   }
 
-  #exchange(
-    method: string,
-    path: string,
-    body: string | undefined,
-  ): Promise<{ status: number; type: string; answer: string }> {
-    return new Promise((resolve, reject) => {
-      const outgoing = request(
-        {
-          ...this.#target,
-          method,
-          path,
-          agent: false,
-          timeout: deadline,
-          headers: {
-            accept: "application/json",
-            ...(body !== undefined && {
-              "content-type": "application/json",
-              "content-length": Buffer.byteLength(body),
-            }),
-          },
-        },
-        (incoming) => {
-          let answer = "";
-          incoming.setEncoding("utf8");
-          incoming.on("data", (chunk: string) => {
-            answer += chunk;
-            if (answer.length > maxAnswer) outgoing.destroy(new Error("the answer is too long"));
-          });
-          incoming.on("end", () =>
-            resolve({ status: incoming.statusCode ?? 0, type: incoming.headers["content-type"] ?? "", answer }),
-          );
-          incoming.on("error", reject);
-        },
-      );
-      outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer within ${deadline / 1000} s`)));
-      outgoing.on("error", (error: Error & { code?: string }) => reject(this.#unreachable(method, path, error)));
-      outgoing.end(body);
-    });
+  async #ask(method: string, path: string, body: string | undefined): Promise<Answer> {
+    try {
+      return await exchange(this.#target, method, path, body, deadline);
+    } catch (error) {
+      throw this.#unreachable(method, path, error as Error & { code?: string });
+    }
   }
 
   #unreachable(method: string, path: string, error: Error & { code?: string }): ClientError {

@@ -3,12 +3,14 @@ import type { NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
+import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { hostNamespace } from "../linux/plan.ts";
+import { hostNamespace, plan } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
 import {
   type Context,
+  driverNetwork,
   idOfMark,
   type Log,
   type Naming,
@@ -187,6 +189,20 @@ export class Libnetwork implements Controller {
     await this.#sandboxes.delete(id);
   }
 
+  /** Rules protect what runs on after us; where nothing does, they go. */
+  async #removeEmptyFirewall(): Promise<void> {
+    const { firewallTable: table, state, drivers, kernel, log } = this.#context;
+    const used = [...state.networks.values()].some(
+      (network) => drivers.get(network.driver)?.firewall(driverNetwork(this.#context, network)) !== undefined,
+    );
+    if (table === undefined || used) return;
+    try {
+      await kernel.apply(plan({ op: "nft.apply", namespace: hostNamespace, script: firewallClear(table) }));
+    } catch (error) {
+      log("warning", `could not remove the empty nftables table ${table}: ${errorText(error)}`);
+    }
+  }
+
   /** Work to do when the controller is closed, after its own. */
   onClose(work: () => Promise<void>): void {
     this.#closing.push(work);
@@ -194,6 +210,7 @@ export class Libnetwork implements Controller {
 
   async close(): Promise<void> {
     await this.#context.naming.closeAll();
+    await this.#removeEmptyFirewall();
     for (const work of this.#closing.splice(0)) await work();
   }
 }

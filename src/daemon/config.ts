@@ -44,7 +44,7 @@ export const configSchema = z.strictObject({
       serfPort: port.optional(),
     })
     .optional(),
-  scopes: z.record(z.enum(["global", "local"]), z.strictObject({ client: storeClient.optional() })).optional(),
+  scopes: z.partialRecord(z.enum(["global", "local"]), z.strictObject({ client: storeClient.optional() })).optional(),
   /** Of the original's first releases; read, and said to be without effect. */
   datastore: z.record(z.string(), z.unknown()).optional(),
   orchestration: z
