@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Figures, ms, quantileOf } from "./figures.ts";
-import { measureFloor } from "./floor.ts";
+import { hundred, measureFloor } from "./floor.ts";
 import { enterHost, startDaemon } from "./host.ts";
 import { Rest } from "./rest.ts";
 
@@ -118,10 +118,10 @@ const bench = async (): Promise<void> => {
       );
       const start = performance.now();
       await rest.call("POST", `/services/${service}/backend`, { sandbox_id: sandbox });
-      kept.add(`attach ${Math.floor(n / 100) * 100 + 1}-${Math.floor(n / 100) * 100 + 100}`, performance.now() - start);
+      kept.add(hundred(n), performance.now() - start);
       ids.push([sandbox, service]);
     }
-    printTable("1,000 endpoints kept up: does attach get slower?", kept, new Figures());
+    printTable("1,000 endpoints kept up: does attach get slower?", kept, floor);
     for (const [sandbox] of ids) await rest.call("DELETE", `/sandboxes/${sandbox}`);
 
     const networks = new Figures();
