@@ -3,6 +3,7 @@ import type { DriverNetwork } from "../src/drivers/driver.ts";
 import { Executor } from "../src/linux/executor.ts";
 import { firewallAdd, firewallRemove, firewallRuleset } from "../src/linux/firewall.ts";
 import { Namespaces } from "../src/linux/namespaces.ts";
+import { closeNft } from "../src/linux/nft.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../src/linux/plan.ts";
 import { parseIp } from "../src/net/ip.ts";
 import { parseMac } from "../src/net/mac.ts";
@@ -95,5 +96,6 @@ export const measureFloor = async (figures: Figures, rounds: number): Promise<vo
   for (let n = 0; n < 1000; n++) apply(plan({ op: "namespace.delete", path: wiring(2 + n).path }));
   apply(remove);
   apply(plan({ op: "nft.apply", namespace: hostNamespace, script: `delete table inet ${table}\n` }));
+  closeNft();
   namespaces.close();
 };
