@@ -1,5 +1,6 @@
-// Bundles the executable: one CommonJS file each for the command line, the daemon and the kernel worker. The command line's is
+// Bundles the library (an ES module with its types) and the executable: one CommonJS file each for the command line, the daemon and the kernel worker. The command line's is
 // small, so that it starts fast; `import "node:http"` from an ES module alone would cost more than the rest of its start.
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 
@@ -41,5 +42,7 @@ await Promise.all([
   }),
   build({ ...common, entryPoints: ["src/daemon/run-daemon.ts"], outfile: "dist/daemon.cjs" }),
   build({ ...common, entryPoints: ["src/linux/kernel-worker.ts"], outfile: "dist/kernel-worker.cjs" }),
+  build({ ...common, define: {}, banner: {}, format: "esm", entryPoints: ["src/index.ts"], outfile: "dist/index.js" }),
 ]);
 chmodSync("dist/dnet.cjs", 0o755);
+execFileSync("node_modules/.bin/tsc", ["-p", "tsconfig.build.json"], { stdio: "inherit" });
