@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Log } from "./controller/context.ts";
 import { namespaceOf } from "./controller/context.ts";
@@ -11,7 +12,7 @@ import type { NetworkDriver } from "./drivers/driver.ts";
 import { hostDriver } from "./drivers/host/host-driver.ts";
 import { nullDriver } from "./drivers/null/null-driver.ts";
 import { testDriver } from "./drivers/test/test-driver.ts";
-import { DefaultIpam } from "./ipam/default/default-ipam.ts";
+import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
 import type { Kernel } from "./linux/kernel.ts";
@@ -66,7 +67,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       stores: { local, global: options.globalStore ?? local },
       kernel,
       drivers: [bridgeDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
-      ipam: new DefaultIpam(),
+      ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
       naming: (state) =>
         new SandboxNaming({
@@ -91,6 +92,15 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
   } catch (error) {
     await close();
     throw error;
+  }
+};
+
+/** What stays the same for one machine and differs between two: default IPv6 pools are derived from it. */
+const hostIdentity = (): string => {
+  try {
+    return readFileSync("/etc/machine-id", "utf8").trim() || hostname();
+  } catch {
+    return hostname();
   }
 };
 

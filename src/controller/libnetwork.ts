@@ -55,6 +55,9 @@ export interface LibnetworkOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Milliseconds that closing waits for operations under way. */
+const closeDeadline = 10_000;
+
 /** The controller: one per store and host. Open it, use it, close it; what it made goes on running when it is closed. */
 export class Libnetwork implements Controller {
   readonly defaultNetwork: string;
@@ -209,6 +212,8 @@ export class Libnetwork implements Controller {
   }
 
   async close(): Promise<void> {
+    // What is under way ends in order; what does not is a difference that the next start removes.
+    await this.#context.locks.idle(closeDeadline);
     await this.#context.naming.closeAll();
     await this.#removeEmptyFirewall();
     for (const work of this.#closing.splice(0)) await work();

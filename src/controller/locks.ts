@@ -2,6 +2,17 @@
 export class Locks {
   readonly #tails = new Map<string, Promise<unknown>>();
 
+  /** Resolves when nobody holds a lock, or after `deadline` milliseconds. */
+  async idle(deadline: number): Promise<void> {
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, deadline);
+    const all = async () => {
+      while (this.#tails.size > 0) await Promise.all(this.#tails.values());
+    };
+    await Promise.race([all(), late]);
+    clearTimeout(timer);
+  }
+
   /** Runs `work` when every earlier holder of any of the keys has finished; keys are taken in order, so no two can deadlock. */
   async hold<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
     const [first, ...rest] = [...new Set(keys)].sort();

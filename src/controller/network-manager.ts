@@ -1,9 +1,9 @@
 import type { Subnet } from "../drivers/driver.ts";
 import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
-import type { AddressSpace } from "../ipam/ipam.ts";
+import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
 import { firewallAdd, firewallRemove } from "../linux/firewall.ts";
 import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
-import { familyOf, type Ip } from "../net/ip.ts";
+import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
 import { addressOf, type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
 import { type Context, driverNetwork, driverOf, requireNetwork } from "./context.ts";
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
@@ -111,22 +111,17 @@ export class NetworkManager {
     ];
     const avoid = requests.some(({ pool }) => pool === undefined) ? await this.#context.avoid(signal) : [];
     const result: Subnet[] = [];
-    for (const { family, pool, range, gateway } of requests) {
+    for (const { family, pool, range, gateway, auxiliary = {} } of requests) {
       const chosen = this.#context.ipam.choosePool(
         { family, space, ...(pool && { pool }), ...(range && { range }) },
         { pools, avoid },
       );
       if (!chosen) continue;
       pools.push(chosen.pool);
-      const taken = {
-        has: () => false,
-        add: () => undefined,
-        delete: () => undefined,
-        lowestFree: (first: bigint) => first,
-      };
+      // The first address of the subnet, not of the range: that is for endpoints.
       const address = this.#context.ipam.chooseAddress(
-        { ...chosen, ...(gateway && { address: gateway }), ...(gateway && { range: chosen.pool }) },
-        taken,
+        { pool: chosen.pool, ...(gateway && { address: gateway }) },
+        setAside(new Set(Object.values(auxiliary)), family),
       );
       result.push({ ...chosen, ...(address && { gateway: address }) });
     }
@@ -216,6 +211,17 @@ export class NetworkManager {
     });
   }
 }
+
+/** Addresses of a subnet that has no endpoints yet: only the auxiliary ones are taken. */
+const setAside = (auxiliary: ReadonlySet<Ip>, family: 4 | 6): AddressSet => ({
+  has: (ip) => auxiliary.has(ip),
+  add: () => undefined,
+  delete: () => undefined,
+  lowestFree(first, last) {
+    for (let value = first; value <= last; value++) if (!auxiliary.has(ipFromBigInt(value, family))) return value;
+    return undefined;
+  },
+});
 
 const familyOfRequest = (request: SubnetRequest): 4 | 6 => {
   const families = new Set<4 | 6>();

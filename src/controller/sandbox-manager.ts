@@ -54,11 +54,8 @@ export class SandboxManager {
     const found = requireSandbox(this.#context, id);
     await this.#context.locks.hold([`sandbox:${id}`, `container:${found.container}`], async () => {
       const record = requireSandbox(this.#context, id);
-      const endpoints = this.#context.state.endpointsIn(id);
-      await this.#context.locks.hold(
-        endpoints.map((endpoint) => `endpoint-removal:${endpoint.id}`),
-        () => this.remove(record, endpoints),
-      );
+      // Whoever touches an attached endpoint holds its sandbox's lock too.
+      await this.remove(record, this.#context.state.endpointsIn(id));
     });
   }
 

@@ -202,6 +202,43 @@ describe("a bridge network", () => {
     await removeAll(daemon);
   });
 
+  it("carries IPv6 beside IPv4 where it is asked to, and none where not", async () => {
+    setResolvConf("nameserver 203.0.113.2\n");
+    daemon = await DaemonProcess.start();
+    ok("network", "create", "--ipv6", "dual");
+    ok(
+      "network",
+      "create",
+      "--subnet",
+      "10.60.0.0/24",
+      "--subnet",
+      "fd00:60::/64",
+      "--ip-range",
+      "10.60.0.128/25",
+      "given",
+    );
+    ok("network", "create", "four");
+    for (const name of ["c1", "c2"]) {
+      ok("container", "create", name);
+      for (const network of ["dual", "given", "four"]) {
+        ok("service", "publish", `${name}-${network}.${network}`);
+        ok("service", "attach", name, `${name}-${network}.${network}`);
+      }
+    }
+    const six = dig("c1", "+short", "c2-dual", "AAAA");
+    expect(six).toMatch(/^fd[0-9a-f]{2}:/);
+    expect(dig("c1", "+short", "-x", six)).toBe("c2-dual.dual.");
+    expect(inSandbox("c1", "ping", "-6", "-c1", "-W2", "c2-dual").status).toBe(0);
+    expect(dig("c1", "+short", "c2-given", "A")).toBe("10.60.0.129");
+    expect(ok("network", "info", "given")).toContain("Gateway: 10.60.0.1\n");
+    expect(inSandbox("c1", "ping", "-6", "-c1", "-W2", "fd00:60::3").status).toBe(0);
+    const { key } = JSON.parse(ok("container", "info", "c1", "--format", "json")) as { key: string };
+    // CVE-2024-32473: not even a link-local address on an interface whose network has no IPv6.
+    expect(inside(key, "ip", "-6", "address", "show", "dev", "eth2")).toBe("");
+    expect(inside(key, "ip", "-6", "route")).toContain("default via");
+    await removeAll(daemon);
+  });
+
   it("goes on while the daemon is gone, and names are back after its start, by TERM and by KILL", async () => {
     setResolvConf("nameserver 203.0.113.2\n");
     daemon = await DaemonProcess.start();
