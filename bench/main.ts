@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { Figures, ms, quantileOf } from "./figures.ts";
 import { hundred, measureFloor } from "./floor.ts";
 import { enterHost, startDaemon } from "./host.ts";
+import { cni } from "./peers.ts";
 import { Rest } from "./rest.ts";
 
 const { values } = parseArgs({
@@ -156,6 +157,7 @@ const bench = async (): Promise<void> => {
       }
       console.log(`\nmemory over ${cycles} cycles, MiB: ${series.join(" ")}`);
     }
+    await cni(new Figures(), Math.ceil(rounds / 10));
     cli();
   } finally {
     rest.close();

@@ -2,6 +2,7 @@ import { parentPort } from "node:worker_threads";
 import { internal, NetworkError } from "../errors.ts";
 import { Executor } from "./executor.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import { trimMemory } from "./libc.ts";
 import { Namespaces } from "./namespaces.ts";
 import { observe } from "./observe.ts";
 import { openSockets } from "./sockets.ts";
@@ -48,4 +49,8 @@ const answer = (request: KernelRequest): KernelReply => {
 };
 
 port.on("message", (request: KernelRequest) => port.postMessage(answer(request)));
-setInterval(() => namespaces.closeIdle(idle), idle).unref();
+setInterval(() => {
+  namespaces.closeIdle(idle);
+  // Buffers of requests, replies and packets come and go in 64 KiB; what lies between them keeps malloc's heap from shrinking.
+  trimMemory();
+}, idle).unref();

@@ -134,6 +134,20 @@ export const getsockname = (fd: number): Buffer => {
   return address.subarray(0, length.readUInt32LE());
 };
 
+/** glibc's malloc_trim(3); another libc may have none. */
+const trim = (() => {
+  try {
+    return func("int malloc_trim(uintptr_t pad)");
+  } catch {
+    return undefined;
+  }
+})();
+
+/** Gives memory back to the kernel that malloc keeps in holes of its heap. */
+export const trimMemory = (): void => {
+  trim?.(0);
+};
+
 /** True where the descriptor is of a namespace file and not of a plain one. */
 export const isNamespaceFile = (fd: number): boolean => {
   // struct statfs begins with f_type, a long; 256 bytes hold it on every architecture.
