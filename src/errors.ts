@@ -60,5 +60,8 @@ export const notImplemented = (code: string, message: string, details?: ErrorDet
 export const noService = (code: string, message: string, details?: ErrorDetails) =>
   new NetworkError("no-service", code, message, details);
 
+/** What somebody gave us, fit to be printed in an error: quoted, control characters escaped, cut to 100 characters. */
+export const shown = (text: string): string => JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}...` : text);
+
 /** The text of anything thrown. */
 export const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,5 +1,5 @@
 import type { CreateEndpoint, CreateNetwork, CreateSandbox, SubnetRequest } from "../controller/model.ts";
-import { badRequest, notImplemented } from "../errors.ts";
+import { badRequest, notImplemented, shown } from "../errors.ts";
 import { type Ip, parseIp } from "../net/ip.ts";
 import { parseMac } from "../net/mac.ts";
 import { type Prefix, tryParsePrefix } from "../net/prefix.ts";
@@ -9,6 +9,8 @@ import { readFields } from "./body.ts";
 
 const internalOption = "com.docker.network.internal";
 const ipv6Option = "com.docker.network.enable_ipv6";
+/** As many as a record holds. */
+const maxSubnets = 64;
 const genericOption = "com.docker.network.generic";
 
 /** Go's strconv.ParseBool and its words. */
@@ -16,20 +18,25 @@ const parseBool = (value: unknown): boolean => {
   if (typeof value === "boolean") return value;
   if (typeof value === "string" && ["1", "t", "T", "true", "TRUE", "True"].includes(value)) return true;
   if (typeof value === "string" && ["0", "f", "F", "false", "FALSE", "False"].includes(value)) return false;
-  throw badRequest("invalid-boolean", `strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`);
+  throw badRequest("invalid-boolean", `strconv.ParseBool: parsing ${shown(String(value))}: invalid syntax`);
 };
 
-/** Values are text, as in the original; numbers and booleans are written out, nested option maps are merged. */
+/** Values are text, as in the original; numbers and booleans are written out. */
 const textMap = (value: Readonly<Record<string, unknown>>, field: string): Record<string, string> => {
-  const result: Record<string, string> = {};
-  for (const [name, inner] of Object.entries(value)) {
-    if (name === genericOption && typeof inner === "object" && inner !== null && !Array.isArray(inner)) {
-      Object.assign(result, textMap(inner as Readonly<Record<string, unknown>>, field));
-    } else if (typeof inner === "string" || typeof inner === "number" || typeof inner === "boolean") {
-      result[name] = String(inner);
-    } else if (inner !== null) throw badRequest("invalid-option", `invalid ${field}: the value of ${name} is not text`);
+  const entries = Object.entries(value).filter(([, inner]) => inner !== null);
+  for (const [name, inner] of entries) {
+    if (name === "__proto__" || !["string", "number", "boolean"].includes(typeof inner)) {
+      throw badRequest("invalid-option", `invalid ${field}: the value of ${shown(name)} is not text`);
+    }
   }
-  return result;
+  return Object.fromEntries(entries.map(([name, inner]) => [name, String(inner)]));
+};
+
+/** Options, those in a map of their own under Docker's generic name included. */
+const optionMap = (value: Readonly<Record<string, unknown>>, field: string): Record<string, string> => {
+  const { [genericOption]: generic, ...more } = value;
+  const inner = typeof generic === "object" && generic !== null && !Array.isArray(generic) ? generic : {};
+  return { ...textMap(more, field), ...textMap(inner as Readonly<Record<string, unknown>>, field) };
 };
 
 const subnetRequest = (value: unknown): SubnetRequest => {
@@ -48,8 +55,8 @@ const subnetRequest = (value: unknown): SubnetRequest => {
     if (text === "") return undefined;
     const parsed = tryParsePrefix(text);
     if (parsed !== undefined) return parsed;
-    const pool = JSON.stringify(PreferredPool.slice(0, 100));
-    const part = JSON.stringify(SubPool.slice(0, 100));
+    const pool = shown(PreferredPool);
+    const part = shown(SubPool);
     throw badRequest(
       "invalid-pool",
       `failed to parse pool request for address space "LocalDefault" pool ${pool} subpool ${part}: Invalid Address Pool`,
@@ -66,7 +73,7 @@ const subnetRequest = (value: unknown): SubnetRequest => {
     auxiliary: Object.fromEntries(
       Object.entries(textMap(AuxAddresses, "AuxAddresses")).map(([name, text]) => [
         name,
-        parseIp(text.replace(/\/\d+$/, ""), `auxiliary address ${JSON.stringify(name.slice(0, 40))}`),
+        parseIp(text.replace(/\/\d+$/, ""), `auxiliary address ${shown(name)}`),
       ]),
     ),
   };
@@ -83,6 +90,10 @@ export const networkRequest = (body: unknown): CreateNetwork => {
     network_opts: "map",
     labels: "map",
   });
+  const configurations = [...(fields.ipv4_configuration ?? []), ...(fields.ipv6_configuration ?? [])];
+  if (configurations.length > maxSubnets) {
+    throw badRequest("too-many-subnets", `invalid subnets: a network has at most ${maxSubnets}`);
+  }
   const { [internalOption]: internal, [ipv6Option]: ipv6, ...more } = fields.network_opts ?? {};
   return {
     name: fields.name ?? "",
@@ -90,9 +101,9 @@ export const networkRequest = (body: unknown): CreateNetwork => {
     ...(fields.network_type && { driver: fields.network_type }),
     ...(internal !== undefined && { internal: parseBool(internal) }),
     ...(ipv6 !== undefined && { ipv6: parseBool(ipv6) }),
-    options: { ...textMap(more, "network_opts"), ...textMap(fields.driver_opts ?? {}, "driver_opts") },
+    options: { ...optionMap(more, "network_opts"), ...optionMap(fields.driver_opts ?? {}, "driver_opts") },
     labels: textMap(fields.labels ?? {}, "labels"),
-    subnets: [...(fields.ipv4_configuration ?? []), ...(fields.ipv6_configuration ?? [])].map(subnetRequest),
+    subnets: configurations.map(subnetRequest),
   };
 };
 
@@ -143,10 +154,7 @@ const checkPath = (path: string, field: string): string => {
 /** Words of files that resolvers read: no white space, no control characters. */
 const checkWord = (text: string, field: string): string => {
   if (!/^[\x21-\x7e]{0,253}$/.test(text)) {
-    throw badRequest(
-      "invalid-word",
-      `invalid ${field}: ${JSON.stringify(text.slice(0, 80))} is not one word of plain letters`,
-    );
+    throw badRequest("invalid-word", `invalid ${field}: ${shown(text)} is not one word of plain letters`);
   }
   return text;
 };

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { isIP } from "node:net";
 import type { Controller } from "../controller/model.ts";
-import { badRequest, errorText, NetworkError, notFound } from "../errors.ts";
+import { badRequest, errorText, NetworkError, notFound, shown } from "../errors.ts";
 import { readBody } from "./body.ts";
 import { findRoute } from "./router.ts";
 import type { Route } from "./routes.ts";
@@ -74,16 +74,15 @@ const send = (response: ServerResponse, status: number, type?: string, body = ""
 /** Against web pages whose name was pointed at us (DNS rebinding): over TCP a client says an address or a known name. */
 const checkHost = (request: IncomingMessage, allowed: readonly string[]): void => {
   if (request.socket.remoteAddress === undefined) return;
-  const host = (request.headers.host ?? "").replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-  if (host === "" || host === "localhost" || isIP(host) !== 0 || allowed.includes(host)) return;
-  throw new NetworkError(
-    "forbidden",
-    "host-not-allowed",
-    `host name ${JSON.stringify(host.slice(0, 80))} is not allowed`,
-    {
-      hint: "use an IP address, or list the name in [daemon] hostNames",
-    },
-  );
+  const host = (request.headers.host ?? "")
+    .toLowerCase()
+    .replace(/:\d+$/, "")
+    .replace(/^\[|\]$/g, "");
+  if (host === "" || host === "localhost" || isIP(host) !== 0 || allowed.some((name) => name.toLowerCase() === host))
+    return;
+  throw new NetworkError("forbidden", "host-not-allowed", `host name ${shown(host)} is not allowed`, {
+    hint: "use an IP address, or list the name in [daemon] hostNames",
+  });
 };
 
 const wantsJson = (request: IncomingMessage): boolean => {

@@ -1,5 +1,5 @@
 import type { Client } from "./client.ts";
-import type { Flag, Parsed } from "./flags.ts";
+import { type Flag, type Parsed, UsageError } from "./flags.ts";
 
 /** What a command may use: the daemon, and a place to print to. */
 export interface CommandContext {
@@ -42,7 +42,7 @@ export const pairs = (texts: readonly string[], what: string): Record<string, st
   return Object.fromEntries(
     entries.map((entry) => {
       const at = entry.indexOf("=");
-      if (at === 0) throw new Error(`invalid ${what}: ${JSON.stringify(entry)} has no name`);
+      if (at === 0) throw new UsageError(`invalid ${what}: ${JSON.stringify(entry)} has no name`);
       return at < 0 ? [entry, ""] : [entry.slice(0, at), entry.slice(at + 1)];
     }),
   );

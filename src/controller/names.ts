@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { badRequest } from "../errors.ts";
+import { badRequest, shown } from "../errors.ts";
 
 /** Ids of networks, endpoints and sandboxes: 64 hex digits. */
 export const newId = (): string => randomBytes(32).toString("hex");
@@ -7,7 +7,7 @@ export const newId = (): string => randomBytes(32).toString("hex");
 /** @throws NetworkError `invalid-id` (bad request) */
 export const checkId = (id: string): string => {
   if (!/^[0-9a-f]{64}$/.test(id)) {
-    throw badRequest("invalid-id", `invalid id: ${JSON.stringify(id)}`, {
+    throw badRequest("invalid-id", `invalid id: ${shown(id)}`, {
       hint: "an id has 64 hex digits in lower case",
     });
   }

@@ -4,7 +4,7 @@ import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
 import { firewallAdd, firewallRemove } from "../linux/firewall.ts";
 import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
-import { addressOf, type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
+import { type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
 import { type Context, driverNetwork, driverOf, requireNetwork } from "./context.ts";
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
 import { checkId, checkNetworkName, newId } from "./names.ts";
@@ -118,6 +118,10 @@ export class NetworkManager {
       );
       if (!chosen) continue;
       pools.push(chosen.pool);
+      const clash = Object.entries(auxiliary).find(([, address]) => address === gateway);
+      if (clash) {
+        throw badRequest("invalid-auxiliary", `invalid auxiliary address: ${clash[0]}=${clash[1]} is the gateway`);
+      }
       // The first address of the subnet, not of the range: that is for endpoints.
       const address = this.#context.ipam.chooseAddress(
         { pool: chosen.pool, ...(gateway && { address: gateway }) },
@@ -243,9 +247,6 @@ const auxiliaryAddresses = (request: CreateNetwork, subnets: readonly Subnet[]):
           "invalid-auxiliary",
           `invalid auxiliary address: ${name}=${address} is in no subnet of the network`,
         );
-      }
-      if (subnets.some(({ gateway }) => gateway && addressOf(gateway) === address)) {
-        throw badRequest("invalid-auxiliary", `invalid auxiliary address: ${name}=${address} is the gateway`);
       }
       result[name] = address;
     }

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { connect, isIP } from "node:net";
 import { dirname } from "node:path";
-import { badRequest, internal } from "../errors.ts";
+import { badRequest, internal, shown } from "../errors.ts";
 
 /** Where the API listens: `unix:///path` or `tcp://address:port`. */
 export type ListenAddress =
@@ -15,7 +15,7 @@ const defaultPort = 2385;
 
 /** @throws NetworkError `invalid-host` that says what was wrong */
 export const parseListenAddress = (text: string): ListenAddress => {
-  const fail = (reason: string) => badRequest("invalid-host", `invalid host ${JSON.stringify(text)}: ${reason}`);
+  const fail = (reason: string) => badRequest("invalid-host", `invalid host ${shown(text)}: ${reason}`);
   if (text.startsWith("unix://")) {
     const path = text.slice("unix://".length);
     if (!path.startsWith("/")) throw fail("the path of the socket must be absolute: unix:///var/run/dnet.sock");

@@ -1,4 +1,4 @@
-import { badRequest } from "../errors.ts";
+import { badRequest, shown } from "../errors.ts";
 import type { Options } from "./driver.ts";
 
 /** Every option name of the drivers, in one place; the names are Docker's. */
@@ -15,7 +15,7 @@ export const option = {
 export const refuseUnknown = (driver: string, options: Options, known: readonly string[]): void => {
   for (const name of Object.keys(options)) {
     if (!known.includes(name)) {
-      throw badRequest("unknown-option", `unknown option ${JSON.stringify(name)} for driver ${driver}`, {
+      throw badRequest("unknown-option", `unknown option ${shown(name)} for driver ${driver}`, {
         hint: known.length > 0 ? `it knows: ${known.join(", ")}` : "it takes no options",
       });
     }
@@ -28,7 +28,7 @@ export const booleanOption = (options: Options, name: string, standard: boolean)
   if (text === undefined) return standard;
   if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
   if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
-  throw badRequest("invalid-option", `invalid option ${name}: ${JSON.stringify(text)} is not true or false`);
+  throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not true or false`);
 };
 
 /** MTU in bytes, or undefined where the option is absent. @throws NetworkError `invalid-option` */
@@ -37,10 +37,7 @@ export const mtuOption = (options: Options): number | undefined => {
   if (text === undefined) return undefined;
   const mtu = Number(text);
   if (!/^\d+$/.test(text) || mtu < 68 || mtu > 65535) {
-    throw badRequest(
-      "invalid-option",
-      `invalid option ${option.mtu}: ${JSON.stringify(text)} is not between 68 and 65535`,
-    );
+    throw badRequest("invalid-option", `invalid option ${option.mtu}: ${shown(text)} is not between 68 and 65535`);
   }
   return mtu;
 };
@@ -50,7 +47,7 @@ export const interfaceNameOption = (options: Options, name: string): string | un
   const text = options[name];
   if (text === undefined) return undefined;
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$/.test(text)) {
-    throw badRequest("invalid-option", `invalid option ${name}: ${JSON.stringify(text)} is not an interface name`, {
+    throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not an interface name`, {
       hint: "1 to 15 letters, digits, - or _",
     });
   }

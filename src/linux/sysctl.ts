@@ -1,12 +1,12 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { badRequest, internal } from "../errors.ts";
+import { badRequest, internal, shown } from "../errors.ts";
 
 /** Kernel parameters below /proc/sys, of the namespace in which the calling thread is. Keys have slashes: `net/ipv4/ip_forward`. */
 
 const pathOf = (key: string): string => {
   // Interface names may have dots in them, which is why keys are not written with dots.
   if (!/^[a-z0-9_]+(\/[A-Za-z0-9_.-]+)+$/.test(key) || key.split("/").some((part) => part === "." || part === "..")) {
-    throw badRequest("invalid-sysctl", `invalid sysctl: ${JSON.stringify(key)}`);
+    throw badRequest("invalid-sysctl", `invalid sysctl: ${shown(key)}`);
   }
   return `/proc/sys/${key}`;
 };

@@ -1,5 +1,5 @@
 import { Address4, Address6 } from "ip-address";
-import { badRequest } from "../errors.ts";
+import { badRequest, shown } from "../errors.ts";
 
 declare const brand: unique symbol;
 /** An IP address in canonical text (`10.0.0.1`, RFC 5952 `2001:db8::1`): two equal addresses are equal strings. */
@@ -15,8 +15,7 @@ const strict4 = /^(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}$/;
  */
 export const parseIp = (text: string, field = "address"): Ip => {
   const ip = tryParseIp(text);
-  if (ip === undefined)
-    throw badRequest("invalid-address", `invalid ${field}: ${JSON.stringify(text)} is not an IP address`);
+  if (ip === undefined) throw badRequest("invalid-address", `invalid ${field}: ${shown(text)} is not an IP address`);
   return ip;
 };
 

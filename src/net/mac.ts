@@ -1,4 +1,4 @@
-import { badRequest } from "../errors.ts";
+import { badRequest, shown } from "../errors.ts";
 import { familyOf, type Ip, ipToBytes } from "./ip.ts";
 
 declare const brand: unique symbol;
@@ -10,7 +10,7 @@ export const parseMac = (text: string, field = "MAC address"): Mac => {
   const mac = text.toLowerCase().replaceAll("-", ":");
   const usable = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac) && mac !== "00:00:00:00:00:00";
   if (!usable || (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1) {
-    throw badRequest("invalid-mac", `invalid ${field}: ${JSON.stringify(text)} is not a unicast Ethernet address`);
+    throw badRequest("invalid-mac", `invalid ${field}: ${shown(text)} is not a unicast Ethernet address`);
   }
   return mac as Mac;
 };

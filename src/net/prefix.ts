@@ -1,4 +1,4 @@
-import { badRequest } from "../errors.ts";
+import { badRequest, shown } from "../errors.ts";
 import { bitsOf, type Family, familyOf, type Ip, ipFromBigInt, ipToBigInt, tryParseIp } from "./ip.ts";
 
 declare const brand: unique symbol;
@@ -31,7 +31,7 @@ export const tryParsePrefix = (text: string): Prefix | undefined => {
 export const parsePrefix = (text: string, field = "prefix"): Prefix => {
   const prefix = tryParsePrefix(text);
   if (prefix === undefined) {
-    throw badRequest("invalid-prefix", `invalid ${field}: ${JSON.stringify(text)} is not a network in CIDR form`);
+    throw badRequest("invalid-prefix", `invalid ${field}: ${shown(text)} is not a network in CIDR form`);
   }
   return prefix;
 };
@@ -39,8 +39,7 @@ export const parsePrefix = (text: string, field = "prefix"): Prefix => {
 /** @throws NetworkError `invalid-prefix` (bad request) */
 export const parseInterfaceAddress = (text: string, field = "address"): InterfaceAddress => {
   const parts = split(text);
-  if (!parts)
-    throw badRequest("invalid-prefix", `invalid ${field}: ${JSON.stringify(text)} is not an address in CIDR form`);
+  if (!parts) throw badRequest("invalid-prefix", `invalid ${field}: ${shown(text)} is not an address in CIDR form`);
   return `${parts.ip}/${parts.length}` as InterfaceAddress;
 };
 
