@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+import { describe as commandOf } from "../../linux/describe.ts";
+import { firewallRuleset } from "../../linux/firewall.ts";
+import type { Plan } from "../../linux/plan.ts";
+import { parseMac } from "../../net/mac.ts";
+import { parseInterfaceAddress, parsePrefix } from "../../net/prefix.ts";
+import type { DriverEndpoint, DriverNetwork } from "../driver.ts";
+import { option } from "../options.ts";
+import { bridgeDriver } from "./bridge-driver.ts";
+
+const driver = bridgeDriver();
+const id = "0123456789ab".padEnd(64, "c");
+const four = { pool: parsePrefix("172.18.0.0/16"), gateway: parseInterfaceAddress("172.18.0.1/16") };
+const six = { pool: parsePrefix("fd00:18::/64"), gateway: parseInterfaceAddress("fd00:18::1/64") };
+const network = (more: Partial<DriverNetwork> = {}): DriverNetwork => ({
+  id,
+  name: "web",
+  mark: `dnet:0badcafe:${id}`,
+  internal: false,
+  ipv6: false,
+  options: {},
+  subnets: [four],
+  ...more,
+});
+const endpoint = (more: Partial<DriverEndpoint> = {}): DriverEndpoint => {
+  const own = "fedcba987654".padEnd(64, "3");
+  return {
+    id: own,
+    name: "db",
+    mark: `dnet:0badcafe:${own}`,
+    addresses: [parseInterfaceAddress("172.18.0.2/16")],
+    mac: parseMac("02:42:ac:12:00:02"),
+    options: {},
+    ...more,
+  };
+};
+const sandbox = { id: "5".repeat(64), namespace: "/var/run/docker/netns/555555555555", interfaceName: "eth0" };
+const dual = network({ ipv6: true, subnets: [four, six] });
+const dualEndpoint = endpoint({
+  addresses: [parseInterfaceAddress("172.18.0.2/16"), parseInterfaceAddress("fd00:18::2/64")],
+});
+const full = network({ options: { [option.bridgeName]: "mybr0", [option.mtu]: "1400", [option.icc]: "false" } });
+
+const text = (plan: Plan): string => `${plan.map(commandOf).join("\n")}\n`;
+
+/** The plans as the commands that they are equivalent to; `vitest -u` writes them anew: read the difference. */
+describe("plans", () => {
+  it.each([
+    ["network", driver.createNetwork(network())],
+    ["network-delete", driver.deleteNetwork(network())],
+    ["network-internal", driver.createNetwork(network({ internal: true }))],
+    ["network-dual-stack", driver.createNetwork(dual)],
+    ["network-all-options", driver.createNetwork(full)],
+    ["attach", driver.attach(network(), endpoint(), sandbox).attach],
+    ["attach-dual-stack", driver.attach(dual, dualEndpoint, sandbox).attach],
+    ["attach-all-options", driver.attach(full, endpoint(), sandbox).attach],
+    ["detach", driver.attach(network(), endpoint(), sandbox).detach],
+  ] as const)("%s", async (name, plan) => {
+    expect(Object.isFrozen(plan) && plan.every(Object.isFrozen)).toBe(true);
+    await expect(text(plan)).toMatchFileSnapshot(`../../../test/golden/plans/bridge-${name}.txt`);
+  });
+
+  it("ruleset", async () => {
+    const networks = [network(), dual, full, network({ internal: true, options: { [option.bridgeName]: "back0" } })];
+    const rules = networks.flatMap((each) => driver.firewall(each) ?? []);
+    await expect(firewallRuleset("dnet_0badcafe", rules)).toMatchFileSnapshot("../../../test/golden/plans/ruleset.txt");
+  });
+});
+
+describe("options", () => {
+  it.each([
+    [{ [option.mtu]: "67" }, "not between 68 and 65535"],
+    [{ [option.mtu]: "1e3" }, "not between 68 and 65535"],
+    [{ [option.bridgeName]: "a/b" }, "not an interface name"],
+    [{ [option.bridgeName]: "x".repeat(16) }, "not an interface name"],
+    [{ [option.icc]: "yes" }, "not true or false"],
+    [{ nosuch: "1" }, 'unknown option "nosuch" for driver bridge'],
+  ])("%j is refused by name", (options, reason) => {
+    expect(() => driver.checkNetwork(network({ options: options as Record<string, string> }))).toThrow(reason);
+  });
+
+  it("internal networks give no gateway, others one a family", () => {
+    expect(driver.attach(network({ internal: true }), endpoint(), sandbox).gateways).toEqual([]);
+    expect(driver.attach(dual, dualEndpoint, sandbox).gateways).toEqual(["172.18.0.1", "fd00:18::1"]);
+  });
+});
