@@ -134,7 +134,8 @@ const lineOf = (source: string, field: readonly string[]): number | undefined =>
       table = header.split(".").map((part) => part.trim().replaceAll(/["']/g, "").toLowerCase());
     const path = key === undefined ? table : [...table, ...key.replaceAll(/["']/g, "").toLowerCase().split(".")];
     if (header === undefined && key === undefined) continue;
-    const depth = path.every((part, n) => part === wanted[n]) ? path.length : 0;
+    const common = Math.min(path.length, wanted.length);
+    const depth = path.slice(0, common).every((part, n) => part === wanted[n]) ? common : 0;
     if (depth > (best?.depth ?? 0)) best = { line: index + 1, depth };
   }
   return best?.line;

@@ -1,0 +1,83 @@
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { NetworkError } from "../errors.ts";
+import { parseConfig } from "./config.ts";
+
+const file = (name: string) => readFileSync(new URL(`../../cmd/dnet/${name}`, import.meta.url), "utf8");
+const error = (source: string): string => {
+  try {
+    parseConfig(source, "x.toml");
+  } catch (thrown) {
+    expect(thrown).toBeInstanceOf(NetworkError);
+    return (thrown as Error).message;
+  }
+  throw new Error("accepted");
+};
+
+describe("configuration", () => {
+  it("of the walk-through is read, whatever the case of its keys", () => {
+    expect(parseConfig(file("libnetwork-consul.toml"), "x")).toEqual({
+      title: "LibNetwork Configuration file",
+      daemon: { debug: true },
+      cluster: { discovery: "consul://172.17.0.1:8500/custom_prefix", heartbeat: 10 },
+      scopes: { global: { client: { provider: "consul", address: "172.17.0.1:8500/custom_prefix" } } },
+    });
+    expect(parseConfig(file("libnetwork.toml"), "x")).toMatchObject({ daemon: { debug: false } });
+    expect(parseConfig('[daemon]\n  debug = true\n  dataDir = "/tmp/dnet1"\n', "x").daemon?.dataDir).toBe("/tmp/dnet1");
+    expect(
+      parseConfig('[Daemon]\nDATADIR="/d"\nDefaultNetwork="n"\nDefaultDriver="test"\nLabels=["a=b"]\n', "x").daemon,
+    ).toEqual({ dataDir: "/d", defaultNetwork: "n", defaultDriver: "test", labels: ["a=b"] });
+    expect(parseConfig("", "x")).toEqual({});
+  });
+
+  it.each([
+    ["this is not toml\n", /^Error parsing config x\.toml, line 1: /],
+    [
+      '[daemon]\ndebug = "yes"\n',
+      "Error parsing config x.toml, line 2: daemon.debug: Invalid input: expected boolean, received string",
+    ],
+    [
+      "[daemon]\n\ndebgu = true\n",
+      "Error parsing config x.toml, line 3: daemon.debgu: unknown key; did you mean debug?",
+    ],
+    ["[nosuch]\n", "Error parsing config x.toml, line 1: nosuch: unknown key"],
+    [
+      '[daemon]\ndataDir = "relative"\n',
+      "Error parsing config x.toml, line 2: daemon.dataDir: must be an absolute path without ..",
+    ],
+    ['[daemon]\nexecRoot = "/a/../b"\n', /line 2: daemon\.execRoot: must be an absolute path/],
+    ["[cluster]\nHeartbeat = 0\n", /line 2: cluster\.heartbeat: /],
+    ['[daemon]\nfirewall = "iptables"\n', /line 2: daemon\.firewall: /],
+    [
+      '[scopes.global.client]\nprovider = "zookeeper"\naddress = "x"\n',
+      "Error parsing config x.toml, line 2: scopes.global.client.provider: unknown provider; there are consul and etcd",
+    ],
+    ['[scopes.nosuch.client]\nprovider = "consul"\naddress = "x"\n', /line 1: scopes/],
+  ])("%j is refused with line and field", (source, expected) => {
+    if (typeof expected === "string") expect(error(source)).toBe(expected);
+    else expect(error(source)).toMatch(expected);
+  });
+
+  it("gives an object or a typed error, whatever the text", () => {
+    const line = fc.constantFrom(
+      "[daemon]",
+      "[scopes.global.client]",
+      "debug = ",
+      "x.y = 1",
+      '"a" = "b"',
+      "[[daemon]]",
+      "hosts = [",
+    );
+    fc.assert(
+      fc.property(fc.array(fc.oneof(line, fc.string())), (lines) => {
+        try {
+          parseConfig(lines.join("\n"), "x");
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(NetworkError);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
