@@ -91,9 +91,28 @@ export const driverEndpoint = (context: Context, record: EndpointRecord): Driver
   options: record.options,
 });
 
+/** Path that every sandbox on the host's stack shares. */
+export const hostStackPath = (context: Pick<Context, "namespaceDir">): string => `${context.namespaceDir}/default`;
+
 /** Path of the file of a sandbox's network namespace; those on the host's stack share `default`, as in the original. */
 export const namespaceKey = (context: Pick<Context, "namespaceDir">, sandbox: SandboxRecord): string =>
-  `${context.namespaceDir}/${sandbox.host ? "default" : sandbox.id.slice(0, 12)}`;
+  sandbox.host ? hostStackPath(context) : `${context.namespaceDir}/${sandbox.id.slice(0, 12)}`;
+
+/** The driver of a stored network, or undefined where there is none of the name or it refuses the record's options. */
+export const usableDriver = (
+  context: Context,
+  record: NetworkRecord,
+  onUnusable: (error: unknown) => void = () => undefined,
+): NetworkDriver | undefined => {
+  try {
+    const driver = driverOf(context, record.driver);
+    driver.checkNetwork(driverNetwork(context, record));
+    return driver;
+  } catch (error) {
+    onUnusable(error);
+    return undefined;
+  }
+};
 
 /** The network namespace that plans for a sandbox name: the path of its file, or the host's. */
 export const namespaceOf = (context: Pick<Context, "namespaceDir">, sandbox: SandboxRecord): string =>

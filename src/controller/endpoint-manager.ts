@@ -24,7 +24,7 @@ export class EndpointManager {
     const name = checkServiceName(request.name);
     for (const alias of request.aliases ?? []) checkServiceName(alias);
     const id = newId();
-    return locks.hold([`network-endpoints:${networkId}`], async () => {
+    return locks.hold([`network:${networkId}`], async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const network = requireNetwork(this.#context, networkId);
         if (state.endpointNamed(networkId, name)) {

@@ -5,7 +5,7 @@ import { firewallAdd, firewallRemove } from "../linux/firewall.ts";
 import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
 import { type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
-import { type Context, driverNetwork, driverOf, requireNetwork } from "./context.ts";
+import { type Context, driverNetwork, driverOf, requireNetwork, usableDriver } from "./context.ts";
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
 import { checkId, checkNetworkName, newId } from "./names.ts";
 import { keys, type NetworkRecord } from "./records.ts";
@@ -87,7 +87,8 @@ export class NetworkManager {
     const bridge = this.#firewallOf(draft)?.bridge;
     if (bridge === undefined) return;
     for (const other of this.#context.state.networks.values()) {
-      if (this.#firewallOf(other)?.bridge === bridge) {
+      const part = usableDriver(this.#context, other)?.firewall(driverNetwork(this.#context, other));
+      if (part?.bridge === bridge) {
         throw forbidden("bridge-taken", `bridge ${bridge} belongs to network ${other.name} already`);
       }
     }

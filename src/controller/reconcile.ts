@@ -1,7 +1,7 @@
 import { errorText } from "../errors.ts";
-import { firewallRuleset } from "../linux/firewall.ts";
+import { type FirewallNetwork, firewallRuleset } from "../linux/firewall.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
-import { type Context, driverNetwork, driverOf, idOfMark, namespaceOf } from "./context.ts";
+import { type Context, driverNetwork, hostStackPath, idOfMark, namespaceOf, usableDriver } from "./context.ts";
 import type { SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { attachPlan, sandboxPlan } from "./wiring.ts";
@@ -11,10 +11,17 @@ import { attachPlan, sandboxPlan } from "./wiring.ts";
  * be is removed. A crash at any point is just a difference that this removes. One object's failure is logged and stops no other.
  */
 export const reconcile = async (context: Context, sandboxes: SandboxManager, signal?: AbortSignal): Promise<void> => {
-  await reconcileFirewall(context, signal);
+  // A network whose driver is not loaded or refuses its record is left alone: its links stay, nothing is made.
+  const networks = [...context.state.networks.values()].flatMap((network) => {
+    const driver = usableDriver(context, network, (error) =>
+      context.log("error", `could not restore network ${network.name}: ${errorText(error)}`),
+    );
+    return driver ? [{ network, driver }] : [];
+  });
+  const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
+  await reconcileFirewall(context, parts, signal);
   await removeOrphanLinks(context, signal);
-  for (const network of context.state.networks.values()) {
-    const driver = driverOf(context, network.driver);
+  for (const { network, driver } of networks) {
     await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
   }
   for (const sandbox of [...context.state.sandboxes.values()])
@@ -31,12 +38,13 @@ const attempt = async (context: Context, what: string, work: Plan, signal?: Abor
 };
 
 /** Our whole table, replaced in one batch. */
-const reconcileFirewall = async (context: Context, signal?: AbortSignal): Promise<void> => {
+const reconcileFirewall = async (
+  context: Context,
+  parts: readonly FirewallNetwork[],
+  signal?: AbortSignal,
+): Promise<void> => {
   const table = context.firewallTable;
   if (table === undefined) return;
-  const parts = [...context.state.networks.values()].flatMap(
-    (network) => driverOf(context, network.driver).firewall(driverNetwork(context, network)) ?? [],
-  );
   const work = plan({ op: "nft.apply", namespace: hostNamespace, script: firewallRuleset(table, parts) });
   // Protection that cannot be installed is no reason to go on: this error ends the start.
   await context.kernel.apply(work, signal);
@@ -86,11 +94,15 @@ const reconcileSandbox = async (
 
 /** Directories of sandboxes that no record knows: a crash came between the record and the rest. */
 const removeOrphanSandboxes = async (context: Context): Promise<void> => {
+  const { namespaceDir, state } = context;
   for (const id of await context.naming.directories()) {
-    if (context.state.sandboxes.has(id)) continue;
+    if (state.sandboxes.has(id)) continue;
     context.log("info", `found the remains of sandbox ${id.slice(0, 12)}, expected none: removed`);
-    const path = `${context.namespaceDir}/${id.slice(0, 12)}`;
-    await attemptTeardown(context, `sandbox ${id.slice(0, 12)}`, plan({ op: "namespace.delete", path }));
+    const paths = [`${namespaceDir}/${id.slice(0, 12)}`];
+    // It may have been one on the host's stack; their common path goes with the last of them.
+    if (![...state.sandboxes.values()].some(({ host }) => host)) paths.push(hostStackPath(context));
+    const work = plan(...paths.map((path): Operation => ({ op: "namespace.delete", path })));
+    await attemptTeardown(context, `sandbox ${id.slice(0, 12)}`, work);
     await context.naming.discard(id);
   }
 };

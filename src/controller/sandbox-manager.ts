@@ -18,7 +18,7 @@ export class SandboxManager {
   async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
     const { state, locks, kernel, naming } = this.#context;
     const container = checkContainerId(request.containerId);
-    return locks.hold([`container:${container}`], async () => {
+    return locks.hold([`container:${container}`, ...hostLock(request.useDefaultSandbox)], async () => {
       const present = state.sandboxOf(container);
       if (present) {
         throw forbidden("container-exists", `container ${container} is already present in sandbox ${present.id}`);
@@ -52,11 +52,14 @@ export class SandboxManager {
   /** Removes the sandbox and, as in the original, the endpoints attached to it. */
   async delete(id: string): Promise<void> {
     const found = requireSandbox(this.#context, id);
-    await this.#context.locks.hold([`sandbox:${id}`, `container:${found.container}`], async () => {
-      const record = requireSandbox(this.#context, id);
-      // Whoever touches an attached endpoint holds its sandbox's lock too.
-      await this.remove(record, this.#context.state.endpointsIn(id));
-    });
+    await this.#context.locks.hold(
+      [`sandbox:${id}`, `container:${found.container}`, ...hostLock(found.host)],
+      async () => {
+        const record = requireSandbox(this.#context, id);
+        // Whoever touches an attached endpoint holds its sandbox's lock too.
+        await this.remove(record, this.#context.state.endpointsIn(id));
+      },
+    );
   }
 
   /** Takes a sandbox's records, then its kernel objects, then its files away; the caller holds its lock. */
@@ -85,6 +88,9 @@ export class SandboxManager {
       : plan(...detach, { op: "namespace.delete", path: namespaceKey(this.#context, record) });
   }
 }
+
+/** Sandboxes on the host's stack share one path: who makes it and who removes it take turns. */
+const hostLock = (host: boolean | undefined): readonly string[] => (host ? ["host-stack"] : []);
 
 const newRecord = (container: string, request: CreateSandbox): SandboxRecord => ({
   version: 1,

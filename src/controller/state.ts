@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Scope } from "../drivers/driver.ts";
 import { NetworkError, noService } from "../errors.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
 import { addressOf } from "../net/prefix.ts";
-import type { Json, Store, StoreEntry, Transaction, TransactionResult } from "../store/store.ts";
+import type { Json, Store, StoreEntry, Transaction } from "../store/store.ts";
 import {
   type EndpointRecord,
   endpointRecord,
@@ -30,6 +31,8 @@ export class State {
   readonly #endpointsIn = new Map<string, Map<string, EndpointRecord>>();
   readonly #taken = new Map<string, AddressSet>();
   readonly #onInvalid: (key: string, reason: string) => void;
+  /** Keys of transactions whose answer got lost: read again before the next decision is committed. */
+  readonly #doubtful: Readonly<Record<Scope, Set<string>>> = { local: new Set(), global: new Set() };
 
   constructor(options: {
     readonly stores: Readonly<Record<Scope, Store>>;
@@ -104,6 +107,7 @@ export class State {
     },
     signal?: AbortSignal,
   ): Promise<boolean> {
+    if ((await this.#settle(scope, signal)) && (change.unchanged ?? []).length > 0) return false;
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
       checks: (change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),
@@ -111,37 +115,77 @@ export class State {
       deletes: (change.deletes ?? []).map(full),
     };
     const store = this.#stores[scope];
-    let result: TransactionResult;
+    const written = [...(change.puts ?? []).map(({ key }) => key), ...(change.deletes ?? [])];
+    let version: number;
     try {
-      result = await store.transact(transaction, signal);
+      const result = await store.transact(transaction, signal);
+      if (!result.ok) {
+        for (const key of result.conflicts) await this.#refresh(scope, key.slice(scope.length + 1), signal);
+        return false;
+      }
+      version = result.version;
     } catch (cause) {
-      // The answer may have been lost after the commit: what the store holds now is the truth.
-      const touched = [...(change.deletes ?? []), ...(change.puts ?? []).map(({ key }) => key)];
-      await this.#reread(scope, touched.map(full)).catch(() => undefined);
-      if (cause instanceof NetworkError || signal?.aborted) throw cause;
-      throw noService("store-unavailable", `the ${scope} store does not answer`, {
-        cause,
-        hint: "see the daemon's log for the reason",
-      });
-    }
-    if (!result.ok) {
-      await this.#reread(scope, result.conflicts, signal);
-      return false;
+      // The store says itself why it did not: nothing was sent.
+      if (cause instanceof NetworkError) throw cause;
+      const found = await committedVersion(store, transaction).catch(() => undefined);
+      if (found === undefined) {
+        for (const key of written) this.#doubtful[scope].add(key);
+        throw signal?.aborted ? cause : unavailable(scope, cause);
+      }
+      version = found;
     }
     for (const key of change.deletes ?? []) this.#delete(scope, key);
-    for (const { key, value } of change.puts ?? []) {
-      this.#put(scope, key, { key: full(key), value, version: result.version });
-    }
+    for (const { key, value } of change.puts ?? []) this.#put(scope, key, { key: full(key), value, version });
     return true;
   }
 
-  async #reread(scope: Scope, keys: readonly string[], signal?: AbortSignal): Promise<void> {
-    for (const key of keys) {
-      const entry = await this.#stores[scope].get(key, signal);
-      const bare = key.slice(scope.length + 1);
-      if (entry) this.#put(scope, bare, entry);
-      else this.#delete(scope, bare);
+  /** Learns what became of transactions whose answer got lost; true where that changed what is known. */
+  async #settle(scope: Scope, signal?: AbortSignal): Promise<boolean> {
+    let changed = false;
+    for (const key of this.#doubtful[scope]) {
+      const before = this.version(scope, key);
+      try {
+        await this.#refresh(scope, key, signal);
+      } catch (cause) {
+        throw cause instanceof NetworkError || signal?.aborted ? cause : unavailable(scope, cause);
+      }
+      this.#doubtful[scope].delete(key);
+      changed ||= this.version(scope, key) !== before;
     }
+    return changed;
+  }
+
+  /** Reads a key again, with the records that it guards: who finds a name taken must know by whom. */
+  async #refresh(scope: Scope, key: string, signal?: AbortSignal): Promise<void> {
+    const entry = await this.#read(scope, key, signal);
+    const [room, network] = key.split("/");
+    const owner = (field: string): string => {
+      const value = entry?.value;
+      const found = typeof value === "object" && value !== null && field in value ? Reflect.get(value, field) : "";
+      return typeof found === "string" ? found : "";
+    };
+    if (room === "pools") await this.#reread(scope, "networks/", signal);
+    else if (room === "network-use") await this.#reread(scope, `endpoints/${network}/`, signal);
+    else if (!entry) return;
+    else if (room === "network-names") await this.#read(scope, `networks/${owner("network")}`, signal);
+    else if (room === "endpoint-names" || room === "addresses")
+      await this.#read(scope, `endpoints/${network}/${owner("endpoint")}`, signal);
+    else if (room === "containers") await this.#read(scope, `sandboxes/${owner("sandbox")}`, signal);
+  }
+
+  async #read(scope: Scope, key: string, signal?: AbortSignal): Promise<StoreEntry | undefined> {
+    const entry = await this.#stores[scope].get(`${scope}/${key}`, signal);
+    if (entry) this.#put(scope, key, entry);
+    else this.#delete(scope, key);
+    return entry;
+  }
+
+  async #reread(scope: Scope, prefix: string, signal?: AbortSignal): Promise<void> {
+    const entries = await this.#stores[scope].list(`${scope}/${prefix}`, signal);
+    const found = new Set(entries.map(({ key }) => key));
+    const gone = [...this.#versions.keys()].filter((key) => key.startsWith(`${scope}/${prefix}`) && !found.has(key));
+    for (const key of gone) this.#delete(scope, key.slice(scope.length + 1));
+    for (const entry of entries) this.#put(scope, entry.key.slice(scope.length + 1), entry);
   }
 
   #put(scope: Scope, key: string, entry: StoreEntry): void {
@@ -154,6 +198,10 @@ export class State {
     if (!parsed.success) {
       const reasons = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
       this.#onInvalid(entry.key, reasons.join("; "));
+      return;
+    }
+    if (!key.endsWith(`/${parsed.data.id}`)) {
+      this.#onInvalid(entry.key, "id: not the one of its key");
       return;
     }
     if (room === "networks") this.#putNetwork(parsed.data as NetworkRecord);
@@ -222,6 +270,27 @@ export class State {
     if (this.#sandboxByContainer.get(record.container) === id) this.#sandboxByContainer.delete(record.container);
   }
 }
+
+const unavailable = (scope: Scope, cause: unknown) =>
+  noService("store-unavailable", `the ${scope} store does not answer`, {
+    cause,
+    hint: "see the daemon's log for the reason",
+  });
+
+/** Version of a transaction whose answer got lost, where the store shows that it was committed. */
+const committedVersion = async (
+  store: Store,
+  { puts = [], deletes = [] }: Transaction,
+): Promise<number | undefined> => {
+  let version = 0;
+  for (const { key, value } of puts) {
+    const entry = await store.get(key);
+    if (!entry || !isDeepStrictEqual(entry.value, value)) return undefined;
+    version = entry.version;
+  }
+  for (const key of deletes) if (await store.get(key)) return undefined;
+  return version;
+};
 
 const nested = <T>(map: Map<string, Map<string, T>>, key: string): Map<string, T> => {
   let inner = map.get(key);

@@ -1,41 +1,208 @@
+import { isDeepStrictEqual } from "node:util";
+import { forbidden, internal } from "../../src/errors.ts";
 import type { Kernel, Observed, OpenedSocket } from "../../src/linux/kernel.ts";
-import type { Operation, Plan } from "../../src/linux/plan.ts";
+import { hostNamespace, inversePlan, type Operation, type Plan } from "../../src/linux/plan.ts";
 
-/** A kernel that keeps what plans say, for tests of planning without root; faults can be injected by operation. */
+/** A link that the fake kernel has: the end of a veth pair that is in the host's namespace stands for both. */
+export interface FakeLink {
+  readonly alias: string | undefined;
+  readonly kind: string;
+  /** Where the other end of a veth pair is. */
+  readonly peer?: { readonly name: string; readonly namespace: string };
+}
+
+/** What else is in a namespace: what `route.add` and `address.add` left there. */
+interface Contents {
+  readonly routes: Map<string, string>;
+  readonly addresses: Map<string, Set<string>>;
+}
+
+/**
+ * A kernel that keeps what plans say, for tests of planning without root; faults can be injected by operation.
+ * As in the real one, a plan that fails is undone, what is there already is adopted when it carries the same mark, and
+ * a namespace or a link takes what it holds with it.
+ */
 export class FakeKernel implements Kernel {
   readonly applied: Operation[] = [];
-  readonly namespaces = new Set<string>(["host"]);
-  /** Links of the host by name, with their marks. */
-  readonly links = new Map<string, string | undefined>();
-  /** Called before every operation; what it throws, the operation fails with. */
+  /** Operations that took others of a failed plan back. */
+  readonly undone: Operation[] = [];
+  readonly namespaces = new Set<string>([hostNamespace]);
+  /** Links of the host by name. */
+  readonly links = new Map<string, FakeLink>();
+  /** Called before every operation but those that undo; what it throws, the operation fails with. */
   fault: (operation: Operation) => void = () => undefined;
+  readonly #contents = new Map<string, Contents>();
 
   async apply(plan: Plan): Promise<void> {
-    for (const operation of plan) {
-      this.fault(operation);
-      this.#apply(operation);
+    const done: Operation[] = [];
+    try {
+      for (const operation of plan) {
+        this.fault(operation);
+        if (this.#apply(operation)) done.push(operation);
+      }
+    } catch (error) {
+      for (const operation of inversePlan(done)) {
+        this.#apply(operation);
+        this.undone.push(operation);
+      }
+      throw error;
     }
   }
 
   async teardown(plan: Plan): Promise<void> {
-    for (const operation of plan) this.#apply(operation);
+    const errors: unknown[] = [];
+    for (const operation of plan) {
+      try {
+        this.fault(operation);
+        this.#apply(operation);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, `${errors.length} operations failed`);
   }
 
-  #apply(operation: Operation): void {
+  /** The machine starts anew: everything is gone but files. */
+  reboot(): void {
+    this.namespaces.clear();
+    this.namespaces.add(hostNamespace);
+    this.links.clear();
+    this.#contents.clear();
+  }
+
+  /** Links of the host that carry a mark, by the id in it. */
+  marked(): ReadonlyMap<string, string> {
+    return new Map([...this.links].flatMap(([name, { alias }]) => (alias ? [[alias.split(":")[2] ?? "", name]] : [])));
+  }
+
+  /** Routes of a namespace by destination, as `via dev`. */
+  routes(namespace: string): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#inside(namespace).routes);
+  }
+
+  /** Addresses of a device. */
+  addresses(namespace: string, device: string): readonly string[] {
+    return [...(this.#inside(namespace).addresses.get(device) ?? [])];
+  }
+
+  /** Names of the devices that are the other end of a veth pair in a namespace. */
+  devices(namespace: string): readonly string[] {
+    return [...this.links.values()].flatMap(({ peer }) => (peer?.namespace === namespace ? [peer.name] : []));
+  }
+
+  /** @returns false where nothing had to change: then nothing is undone either */
+  #apply(operation: Operation): boolean {
     this.applied.push(operation);
-    if (operation.op === "namespace.add") this.namespaces.add(operation.path);
-    if (operation.op === "namespace.delete") this.namespaces.delete(operation.path);
-    if (operation.op === "link.add" && operation.namespace === "host")
-      this.links.set(operation.link.name, operation.link.alias);
-    if (operation.op === "link.delete" && operation.namespace === "host") this.links.delete(operation.name);
+    switch (operation.op) {
+      case "namespace.add":
+        if (this.namespaces.has(operation.path)) return false;
+        this.namespaces.add(operation.path);
+        return true;
+      case "namespace.delete":
+        return this.#removeNamespace(operation.path);
+      case "link.add":
+        return operation.namespace !== hostNamespace || this.#addLink(operation.link);
+      case "link.delete": {
+        const found = operation.namespace === hostNamespace ? this.links.get(operation.name) : undefined;
+        if (!found || (operation.alias !== undefined && found.alias !== operation.alias)) return false;
+        return this.#removeLink(operation.name, found);
+      }
+      case "route.add":
+        return this.#addRoute(operation);
+      case "route.delete":
+        return this.#inside(operation.namespace).routes.delete(operation.route.to);
+      case "address.add": {
+        const { addresses } = this.#inside(operation.namespace);
+        const known = addresses.get(operation.device) ?? new Set<string>();
+        addresses.set(operation.device, known);
+        if (known.has(operation.address)) return false;
+        known.add(operation.address);
+        return true;
+      }
+      case "address.delete":
+        return this.#inside(operation.namespace).addresses.get(operation.device)?.delete(operation.address) ?? false;
+      default:
+        return true;
+    }
+  }
+
+  #addLink(link: Extract<Operation, { op: "link.add" }>["link"]): boolean {
+    const found = this.links.get(link.name);
+    const made: FakeLink = {
+      alias: link.alias,
+      kind: link.kind,
+      ...(link.kind === "veth" && { peer: { name: link.peer.name, namespace: link.peer.namespace } }),
+    };
+    if (found && (found.alias !== link.alias || found.kind !== link.kind)) {
+      throw forbidden("foreign-link", `link ${link.name} exists already and has no mark of ours`, { errno: 17 });
+    }
+    if (found && isDeepStrictEqual(found, made)) return false;
+    if (link.master !== undefined && !this.links.has(link.master)) {
+      throw internal("no-link", `there is no link ${link.master}`, { errno: 19 });
+    }
+    if (made.peer) {
+      if (!this.namespaces.has(made.peer.namespace)) throw internal("no-namespace", "there is no such namespace");
+      if (this.devices(made.peer.namespace).includes(made.peer.name)) {
+        throw internal("kernel", `device ${made.peer.name} exists in the namespace`, { errno: 17 });
+      }
+    }
+    this.links.set(link.name, made);
+    return true;
+  }
+
+  #removeLink(name: string, link: FakeLink): true {
+    this.links.delete(name);
+    this.#forgetDevice(hostNamespace, name);
+    if (link.peer) this.#forgetDevice(link.peer.namespace, link.peer.name);
+    return true;
+  }
+
+  #removeNamespace(path: string): boolean {
+    if (!this.namespaces.delete(path)) return false;
+    // Both ends of a pair go when one does.
+    for (const [name, link] of [...this.links]) if (link.peer?.namespace === path) this.#removeLink(name, link);
+    this.#contents.delete(path);
+    return true;
+  }
+
+  #addRoute(operation: Extract<Operation, { op: "route.add" }>): boolean {
+    const { to, via, device } = operation.route;
+    if (device !== undefined && operation.namespace !== hostNamespace) {
+      if (!this.devices(operation.namespace).includes(device))
+        throw internal("no-link", `there is no link ${device}`, { errno: 19 });
+    }
+    const { routes } = this.#inside(operation.namespace);
+    const text = `${via} ${device}`;
+    const found = routes.get(to);
+    if (found !== undefined && found !== text) {
+      throw internal("route-exists", `another route to ${to} exists`, { errno: 17 });
+    }
+    routes.set(to, text);
+    return found === undefined;
+  }
+
+  #forgetDevice(namespace: string, device: string): void {
+    const { routes, addresses } = this.#inside(namespace);
+    addresses.delete(device);
+    for (const [to, text] of [...routes]) if (text.endsWith(` ${device}`)) routes.delete(to);
+  }
+
+  #inside(namespace: string): Contents {
+    let contents = this.#contents.get(namespace);
+    if (!contents) {
+      contents = { routes: new Map(), addresses: new Map() };
+      this.#contents.set(namespace, contents);
+    }
+    return contents;
   }
 
   async observe(namespace: string): Promise<Observed | undefined> {
     if (!this.namespaces.has(namespace)) return undefined;
-    const names = namespace === "host" ? [...this.links] : [];
-    const links = names.map(([name, alias], n) => ({
+    const entries = namespace === hostNamespace ? [...this.links] : [];
+    const links = entries.map(([name, { alias, kind }], n) => ({
       index: n + 2,
       name,
+      kind,
       ...(alias !== undefined && { alias }),
       mtu: 1500,
       up: true,
