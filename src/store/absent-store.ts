@@ -24,8 +24,12 @@ export class AbsentStore implements Store {
   async transact(): Promise<TransactionResult> {
     throw this.#refusal();
   }
+  async version(): Promise<number> {
+    throw this.#refusal();
+  }
   async *watch(_prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent> {
-    yield { kind: "snapshot", entries: [] };
+    yield { kind: "snapshot", version: 0, entries: [] };
+    yield { kind: "lost", reason: this.#reason };
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }
   async lease(): Promise<Lease> {

@@ -40,9 +40,19 @@ export type TransactionResult =
 
 export type WatchEvent =
   /** All entries below the prefix, first and again after a loss of continuity. Replaces what was known. */
-  | { readonly kind: "snapshot"; readonly entries: readonly StoreEntry[] }
-  | { readonly kind: "put"; readonly entry: StoreEntry }
-  | { readonly kind: "delete"; readonly key: string };
+  | { readonly kind: "snapshot"; readonly version: number; readonly entries: readonly StoreEntry[] }
+  /**
+   * One transaction (or what went with a lease): the part of it that is below the prefix, possibly nothing. `version` is the
+   * version of what it put; everything up to it has now been told. Without puts and deletes also when a lost store is back.
+   */
+  | {
+      readonly kind: "change";
+      readonly version: number;
+      readonly puts: readonly StoreEntry[];
+      readonly deletes: readonly string[];
+    }
+  /** The store does not answer: what is known may be out of date until the next event of another kind. */
+  | { readonly kind: "lost"; readonly reason: string };
 
 export interface Lease {
   readonly id: string;
@@ -56,11 +66,19 @@ export interface Store {
   get(key: string, signal?: AbortSignal): Promise<StoreEntry | undefined>;
   /** Entries whose key starts with the prefix, in order of their keys (bytes). */
   list(prefix: string, signal?: AbortSignal): Promise<readonly StoreEntry[]>;
-  /** Applies everything or nothing. A key may appear once among puts and deletes. */
+  /**
+   * Applies everything or nothing. A key may appear once among puts and deletes.
+   * @throws NetworkError: nothing was written. Any other error: the answer got lost, and nobody knows whether it was
+   */
   transact(transaction: Transaction, signal?: AbortSignal): Promise<TransactionResult>;
-  /** A snapshot, then changes in order; ends when the signal aborts or the store closes. */
+  /**
+   * Version of the newest transaction that had finished, by anybody, when the call began: a watch that has come that far has
+   * told everything that was written before. Costs one round trip, whatever the store holds.
+   */
+  version(signal?: AbortSignal): Promise<number>;
+  /** A snapshot, then changes in order; re-lists by itself after a loss. Ends when the signal aborts or the store closes. */
   watch(prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent>;
-  /** @param ttl milliseconds */
+  /** @param ttl milliseconds; a store may round it up to the shortest it knows */
   lease(ttl: number, signal?: AbortSignal): Promise<Lease>;
   close(): Promise<void>;
 }

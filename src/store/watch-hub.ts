@@ -15,24 +15,32 @@ export class WatchHub {
   readonly #watchers = new Set<Watcher>();
   #closed = false;
 
-  /** Tells every watcher whose prefix fits, after the commit. */
-  publish(events: readonly Exclude<WatchEvent, { kind: "snapshot" }>[]): void {
+  /** Tells every watcher of a change, after the commit. */
+  publish(version: number, puts: readonly StoreEntry[], deletes: readonly string[]): void {
     for (const watcher of this.#watchers) {
-      for (const event of events) {
-        const key = event.kind === "put" ? event.entry.key : event.key;
-        if (!key.startsWith(watcher.prefix) || watcher.overflown) continue;
-        if (watcher.queue.length < queueLimit) watcher.queue.push(event);
-        else {
+      const below = (key: string) => key.startsWith(watcher.prefix);
+      if (!watcher.overflown) {
+        watcher.queue.push({
+          kind: "change",
+          version,
+          puts: puts.filter(({ key }) => below(key)),
+          deletes: deletes.filter(below),
+        });
+        if (watcher.queue.length > queueLimit) {
           watcher.queue = [];
           watcher.overflown = true;
         }
       }
-      if (watcher.queue.length > 0 || watcher.overflown) watcher.wake();
+      watcher.wake();
     }
   }
 
-  /** @param list reads all entries below the prefix, at once: no change may come between it and the watcher's registration */
-  async *watch(prefix: string, signal: AbortSignal, list: () => readonly StoreEntry[]): AsyncIterable<WatchEvent> {
+  /** @param snapshot reads version and entries below the prefix, at once: no change may come between them */
+  async *watch(
+    prefix: string,
+    signal: AbortSignal,
+    snapshot: () => { readonly version: number; readonly entries: readonly StoreEntry[] },
+  ): AsyncIterable<WatchEvent> {
     const watcher: Watcher = { prefix, queue: [], overflown: true, wake: () => undefined };
     const onAbort = () => watcher.wake();
     this.#watchers.add(watcher);
@@ -42,7 +50,7 @@ export class WatchHub {
         if (watcher.overflown) {
           watcher.overflown = false;
           watcher.queue = [];
-          yield { kind: "snapshot", entries: list() };
+          yield { kind: "snapshot", ...snapshot() };
           continue;
         }
         const events = watcher.queue;

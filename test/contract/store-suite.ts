@@ -135,11 +135,16 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
       await put("b/2", 2);
       await store.transact({ deletes: ["a/1"] });
       await all.until((events) => events.length >= 4);
-      await some.until((events) => events.length >= 3);
+      await some.until((events) => events.length >= 4);
       expect(some.events).toEqual([
-        { kind: "snapshot", entries: [expect.objectContaining({ key: "a/1", value: 1 }) as StoreEntry] },
-        { kind: "put", entry: { key: "a/2", value: 2, version } },
-        { kind: "delete", key: "a/1" },
+        {
+          kind: "snapshot",
+          version: expect.any(Number) as number,
+          entries: [expect.objectContaining({ key: "a/1", value: 1 }) as StoreEntry],
+        },
+        { kind: "change", version, puts: [{ key: "a/2", value: 2, version }], deletes: [] },
+        { kind: "change", version: expect.any(Number) as number, puts: [], deletes: [] },
+        { kind: "change", version: expect.any(Number) as number, puts: [], deletes: ["a/1"] },
       ]);
       abort.abort();
       await Promise.all([all.ended, some.ended]);
@@ -159,8 +164,10 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
           if (event.kind === "snapshot") {
             map.clear();
             for (const entry of event.entries) map.set(entry.key, entry.value);
-          } else if (event.kind === "put") map.set(event.entry.key, event.entry.value);
-          else map.delete(event.key);
+          } else if (event.kind === "change") {
+            for (const { key, value } of event.puts) map.set(key, value);
+            for (const key of event.deletes) map.delete(key);
+          }
         }
         return map;
       };
@@ -169,6 +176,28 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
       expect(state()).toEqual(listed);
       abort.abort();
       await watch.ended;
+    });
+
+    it("tells one transaction as one change, and where it stands: a watch at the version has seen all before", async () => {
+      const abort = new AbortController();
+      const watch = collect(store.watch("t/", abort.signal));
+      await watch.until((events) => events.length >= 1);
+      await store.transact({ puts: ["a", "b", "c"].map((key) => ({ key: `t/${key}`, value: key })) });
+      await store.transact({ puts: [{ key: "t/d", value: "d" }], deletes: ["t/a", "t/b"] });
+      await put("elsewhere", 1);
+      const version = await store.version();
+      await watch.until((events) => events.some((event) => event.kind !== "lost" && event.version >= version));
+      const changes = watch.events.flatMap((event) =>
+        event.kind === "change" ? [[event.puts.map(({ key }) => key).sort(), [...event.deletes].sort()]] : [],
+      );
+      expect(changes).toEqual([
+        [["t/a", "t/b", "t/c"], []],
+        [["t/d"], ["t/a", "t/b"]],
+        [[], []],
+      ]);
+      abort.abort();
+      await watch.ended;
+      expect(await store.version()).toBe(version);
     });
 
     it("takes the entries of a lease away when it ends, not those of another", async () => {

@@ -5,7 +5,7 @@ import type { Json, Lease, Store, StoreEntry, Transaction, TransactionResult, Wa
 import { WatchHub } from "../watch-hub.ts";
 
 /** Where a fault can be injected: before anything is read or written, or after the commit, when the answer gets lost. */
-export type FaultPoint = `before-${"get" | "list" | "transact" | "lease"}` | "after-transact";
+export type FaultPoint = `before-${"get" | "list" | "version" | "transact" | "lease"}` | "after-transact";
 
 interface Kept {
   readonly text: string;
@@ -51,17 +51,23 @@ export class MemoryStore implements Store {
     for (const [n, { key, lease }] of puts.entries()) {
       this.#entries.set(key, { text: texts[n] ?? "null", version, lease });
     }
-    this.#hub.publish([
-      ...gone.map((key) => ({ kind: "delete", key }) as const),
-      ...puts.map(({ key, value }) => ({ kind: "put", entry: { key, value, version } }) as const),
-    ]);
+    this.#hub.publish(
+      version,
+      puts.map(({ key, value }) => ({ key, value, version })),
+      gone,
+    );
     await this.fault("after-transact");
     return { ok: true, version };
   }
 
+  async version(): Promise<number> {
+    await this.#reach("before-version");
+    return this.#version;
+  }
+
   watch(prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent> {
     if (this.#closed) throw closedStore();
-    return this.#hub.watch(prefix, signal, () => this.#list(prefix));
+    return this.#hub.watch(prefix, signal, () => ({ version: this.#version, entries: this.#list(prefix) }));
   }
 
   async lease(ttl: number): Promise<Lease> {
@@ -94,6 +100,6 @@ export class MemoryStore implements Store {
   #expire(lease: string): void {
     const keys = [...this.#entries].filter(([, kept]) => kept.lease === lease).map(([key]) => key);
     for (const key of keys) this.#entries.delete(key);
-    this.#hub.publish(keys.map((key) => ({ kind: "delete", key })));
+    if (keys.length > 0) this.#hub.publish(++this.#version, [], keys);
   }
 }

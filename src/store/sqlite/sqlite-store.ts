@@ -28,7 +28,7 @@ export class SqliteStore implements Store {
   readonly #leases: LeaseBook;
   readonly #statements: Readonly<
     Record<
-      "get" | "list" | "listAll" | "put" | "delete" | "leased" | "bump" | "begin" | "commit" | "rollback",
+      "get" | "list" | "listAll" | "put" | "delete" | "leased" | "bump" | "version" | "begin" | "commit" | "rollback",
       StatementSync
     >
   >;
@@ -45,6 +45,7 @@ export class SqliteStore implements Store {
       delete: prepare("DELETE FROM entries WHERE key = ?"),
       leased: prepare("SELECT key, value, version FROM entries WHERE lease = ?"),
       bump: prepare("UPDATE counter SET version = version + 1 RETURNING version"),
+      version: prepare("SELECT version FROM counter"),
       begin: prepare("BEGIN IMMEDIATE"),
       commit: prepare("COMMIT"),
       rollback: prepare("ROLLBACK"),
@@ -156,10 +157,11 @@ export class SqliteStore implements Store {
       }
       return version;
     });
-    this.#hub.publish([
-      ...gone.map((key) => ({ kind: "delete", key }) as const),
-      ...puts.map(({ key, value }) => ({ kind: "put", entry: { key, value, version } }) as const),
-    ]);
+    this.#hub.publish(
+      version,
+      puts.map(({ key, value }) => ({ key, value, version })),
+      gone,
+    );
     return { ok: true, version };
   }
 
@@ -178,9 +180,18 @@ export class SqliteStore implements Store {
     }
   }
 
+  async version(): Promise<number> {
+    this.#open();
+    return this.#version();
+  }
+
+  #version(): number {
+    return (this.#statements.version.get() as { version: number }).version;
+  }
+
   watch(prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent> {
     this.#open();
-    return this.#hub.watch(prefix, signal, () => this.#list(prefix));
+    return this.#hub.watch(prefix, signal, () => ({ version: this.#version(), entries: this.#list(prefix) }));
   }
 
   async lease(ttl: number): Promise<Lease> {
@@ -192,10 +203,11 @@ export class SqliteStore implements Store {
     if (this.#closed) return;
     const keys = (this.#statements.leased.all(lease) as unknown as Row[]).map((row) => entry(row).key);
     if (keys.length === 0) return;
-    this.#atomically(() => {
+    const version = this.#atomically(() => {
       for (const key of keys) this.#statements.delete.run(Buffer.from(key));
+      return (this.#statements.bump.get() as { version: number }).version;
     });
-    this.#hub.publish(keys.map((key) => ({ kind: "delete", key })));
+    this.#hub.publish(version, [], keys);
   }
 
   async close(): Promise<void> {
