@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Log } from "./controller/context.ts";
 import { namespaceOf } from "./controller/context.ts";
+import { FileCopy } from "./controller/global-copy.ts";
 import { Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
 import { parseResolvConf } from "./dns/files.ts";
@@ -18,7 +19,7 @@ import { describe } from "./linux/describe.ts";
 import type { Kernel } from "./linux/kernel.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
-import { familyOf } from "./net/ip.ts";
+import { familyOf, type Ip } from "./net/ip.ts";
 import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
 import { SqliteStore } from "./store/sqlite/sqlite-store.ts";
 import type { Store } from "./store/store.ts";
@@ -30,6 +31,10 @@ export interface CreateLibnetworkOptions {
   readonly execRoot?: string;
   /** Shared by every node of a cluster; without it the embedded store serves both scopes: a cluster of one. */
   readonly globalStore?: Store;
+  /** Where this node takes encapsulated packets; without it networks that span hosts cannot be joined here. */
+  readonly vtep?: Ip;
+  /** What people call a node, given its id. */
+  readonly nodeName?: (node: string) => string;
   /** `none` leaves packets alone: no NAT, no isolation. */
   readonly firewall?: "nftables" | "none";
   /** Made at the start where it is missing; an empty name makes none. Default `bridge`. */
@@ -69,6 +74,9 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       drivers: [bridgeDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
+      ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
+      ...(options.vtep !== undefined && { vtep: options.vtep }),
+      ...(options.nodeName && { nodeName: options.nodeName }),
       naming: (state) =>
         new SandboxNaming({
           state,

@@ -21,6 +21,8 @@ export interface Route {
   readonly path: string;
   /** Status of success. */
   readonly status: 200 | 201;
+  /** Shows or changes what hosts share: it sees everything that was written anywhere before. */
+  readonly shared?: true;
   /** What is answered; undefined for an empty body. */
   readonly run: (call: Call) => unknown;
 }
@@ -120,7 +122,7 @@ const endpoints: readonly Route[] = [
     status: 200,
     run: async (call) => {
       const { sandbox, aliases } = joinRequest(parseBody(call.body));
-      return (await call.controller.attach(endpointOf(call).id, sandbox, aliases, call.signal)).key;
+      return (await call.controller.attach(endpointOf(call).id, sandbox, { aliases }, call.signal)).key;
     },
   },
   {
@@ -205,7 +207,7 @@ const serviceRoutes: readonly Route[] = [
     status: 200,
     run: async ({ controller, params, body, signal }) => {
       const { sandbox, aliases } = joinRequest(parseBody(body));
-      return (await controller.attach(params.eid ?? "", sandbox, aliases, signal)).key;
+      return (await controller.attach(params.eid ?? "", sandbox, { aliases }, signal)).key;
     },
   },
   {
@@ -254,9 +256,7 @@ const sandboxes: readonly Route[] = [
 ];
 
 export const routes: readonly Route[] = [
-  ...networks,
-  ...endpoints,
-  ...services,
+  ...[...networks, ...endpoints, ...services].map((route): Route => ({ ...route, shared: true })),
   ...sandboxes,
   { method: "GET", path: "/healthz", status: 200, run: () => ({ status: "ok" }) },
 ];

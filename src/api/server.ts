@@ -55,6 +55,10 @@ const run = async (
   });
   const began = performance.now();
   const body = await readBody(request);
+  if (route.shared) {
+    const stale = await controller.sync(abort.signal);
+    if (stale) response.setHeader("x-dnet-stale-since", stale.since.toISOString());
+  }
   const result = await route.run({ controller, params, query, body, signal: abort.signal });
   if (route.method !== "GET") {
     log("debug", `${route.method} ${request.url} took ${(performance.now() - began).toFixed(1)} ms`);

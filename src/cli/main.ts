@@ -161,8 +161,14 @@ const runCommand = async (
     if (format !== "table" && format !== "json") {
       throw new UsageError(`invalid value ${JSON.stringify(format)} for flag --format: it is table or json`);
     }
-    const context = { client: new Client(host), print: io.stdout, warn: io.stderr, json: format === "json" };
+    const client = new Client(host);
+    const context = { client, print: io.stdout, warn: io.stderr, json: format === "json" };
     await command.run(context, parsed);
+    if (client.staleSince !== "") {
+      io.stderr(
+        `warning: the daemon cannot ask its store since ${client.staleSince.slice(0, 32)}: this may be out of date\n`,
+      );
+    }
     return 0;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;

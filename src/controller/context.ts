@@ -3,6 +3,7 @@ import { badRequest, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
+import type { Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Locks } from "./locks.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
@@ -14,7 +15,7 @@ export type Log = (level: "debug" | "info" | "warning" | "error", message: strin
 export interface Naming {
   /** Makes the sandbox's directory: it exists before the namespace and goes after it, so that nothing of ours is forgotten. */
   prepare(sandbox: SandboxRecord): Promise<void>;
-  /** Writes the sandbox's files and starts its resolver. */
+  /** Writes the sandbox's files and starts its resolver, where it does not run. */
   open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void>;
   /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
   changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void>;
@@ -36,10 +37,14 @@ export interface Context {
   readonly locks: Locks;
   readonly naming: Naming;
   readonly log: Log;
-  /** Eight hex digits that tell this daemon's kernel objects from another's on the same host. */
+  /** Eight hex digits that tell this daemon's kernel objects from another's on the same host, and this node from others. */
   readonly instance: string;
   /** Directory of namespace files: `/var/run/docker/netns`. */
   readonly namespaceDir: string;
+  /** What people call a node, given its id. */
+  readonly nodeName: (node: string) => string;
+  /** Where this node takes encapsulated packets; absent where it has no part in overlays. */
+  readonly vtep: Ip | undefined;
   readonly defaultNetwork: string;
   readonly defaultDriver: string;
   /** Prefixes that default pools keep clear of: the host's routes and resolvers. */
@@ -117,6 +122,10 @@ export const usableDriver = (
 /** The network namespace that plans for a sandbox name: the path of its file, or the host's. */
 export const namespaceOf = (context: Pick<Context, "namespaceDir">, sandbox: SandboxRecord): string =>
   sandbox.host ? hostNamespace : namespaceKey(context, sandbox);
+
+/** True where the endpoint is attached to a sandbox of this host. */
+export const isHere = (context: Pick<Context, "instance">, endpoint: EndpointRecord): boolean =>
+  endpoint.sandbox?.node === context.instance;
 
 export const requireNetwork = (context: Context, id: string): NetworkRecord => {
   const record = context.state.networks.get(id);

@@ -38,7 +38,7 @@ describe("the life of a service", () => {
     expect(endpoint).not.toHaveProperty("sandboxId");
     expect(sandbox).toMatchObject({ containerId: "c1", key: `/run/netns/${sandbox.id.slice(0, 12)}`, endpoints: [] });
 
-    expect(await libnetwork.attach(endpoint.id, sandbox.id, ["db", "c2:web"])).toMatchObject({
+    expect(await libnetwork.attach(endpoint.id, sandbox.id, { aliases: ["db", "c2:web"] })).toMatchObject({
       endpoints: [endpoint.id],
     });
     expect(libnetwork.endpoint(endpoint.id)).toMatchObject({
@@ -208,12 +208,14 @@ describe("attaching", () => {
 
   it("refuses a bad alias", async () => {
     const { libnetwork, endpoint, sandbox } = await filled();
-    expect(await refusal(libnetwork.attach(endpoint.id, sandbox.id, ["a:b:c"]))).toMatchObject({
+    expect(await refusal(libnetwork.attach(endpoint.id, sandbox.id, { aliases: ["a:b:c"] }))).toMatchObject({
       status: 500,
       message: "bad format for alias: a:b:c",
     });
     for (const alias of ["", ":", "a:", ":b", "a b", "-a"]) {
-      expect((await refusal(libnetwork.attach(endpoint.id, sandbox.id, [alias]))).code).toBe("invalid-name");
+      expect((await refusal(libnetwork.attach(endpoint.id, sandbox.id, { aliases: [alias] }))).code).toBe(
+        "invalid-name",
+      );
     }
     expect(libnetwork.endpoint(endpoint.id)).toEqual(endpoint);
   });
@@ -544,7 +546,7 @@ describe("the default network", () => {
 describe("after a start", () => {
   it("finds what was there, adopts it and wires it again", async () => {
     const { opened, libnetwork, kernel, endpoint, sandbox } = await filled();
-    await libnetwork.attach(endpoint.id, sandbox.id, ["db"]);
+    await libnetwork.attach(endpoint.id, sandbox.id, { aliases: ["db"] });
     const before = { links: new Map(kernel.links), routes: kernel.routes(sandbox.key) };
     const again = await opened.reopen();
     expect(again.endpoint(endpoint.id)).toEqual(libnetwork.endpoint(endpoint.id));

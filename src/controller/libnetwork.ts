@@ -6,8 +6,10 @@ import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace, plan } from "../linux/plan.ts";
+import type { Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
+import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
   driverNetwork,
@@ -19,8 +21,12 @@ import {
   requireSandbox,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { Follower } from "./follower.ts";
+import { ForeignChanges } from "./foreign-changes.ts";
+import type { GlobalCopy } from "./global-copy.ts";
 import { Locks } from "./locks.ts";
 import type {
+  AttachOptions,
   Controller,
   CreateEndpoint,
   CreateNetwork,
@@ -28,6 +34,7 @@ import type {
   EndpointInfo,
   NetworkInfo,
   SandboxInfo,
+  Stale,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
 import { reconcile } from "./reconcile.ts";
@@ -51,6 +58,12 @@ export interface LibnetworkOptions {
   /** Made at the start where it is missing; an empty name makes none. */
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
+  /** Where this node takes encapsulated packets; without it networks that span hosts cannot be joined here. */
+  readonly vtep?: Ip;
+  /** What people call a node, given its id. */
+  readonly nodeName?: (node: string) => string;
+  /** Keeps what the shared store said last, for a start without it. */
+  readonly copy?: GlobalCopy;
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
@@ -63,16 +76,35 @@ export class Libnetwork implements Controller {
   readonly defaultNetwork: string;
   readonly #context: Context;
   readonly #networks: NetworkManager;
+  readonly #attachments: AttachmentManager;
   readonly #endpoints: EndpointManager;
   readonly #sandboxes: SandboxManager;
+  readonly #follower: Follower | undefined;
+  readonly #copy: GlobalCopy | undefined;
+  #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
-  private constructor(context: Context) {
+  private constructor(context: Context, options: LibnetworkOptions) {
     this.#context = context;
     this.defaultNetwork = context.defaultNetwork;
     this.#networks = new NetworkManager(context);
-    this.#endpoints = new EndpointManager(context);
+    this.#attachments = new AttachmentManager(context);
+    this.#endpoints = new EndpointManager(context, this.#attachments);
     this.#sandboxes = new SandboxManager(context);
+    this.#copy = options.copy;
+    const { local, global } = options.stores;
+    // With one store for both scopes this process is the only one that writes it.
+    if (local === global) return;
+    const foreign = new ForeignChanges(context, this.#attachments);
+    this.#follower = new Follower({
+      scope: "global",
+      store: global,
+      state: context.state,
+      log: context.log,
+      onEvent: () => this.#copy?.save(() => context.state.entries("global")),
+      onChange: (changes) => foreign.apply(changes),
+      onBack: () => this.#reconcile(),
+    });
   }
 
   /** Reads the store, makes the kernel match it, and makes the default network where it is missing. */
@@ -83,7 +115,7 @@ export class Libnetwork implements Controller {
       newAddressSet: options.newAddressSet,
       onInvalid: (key, reason) => log("error", `ignored record ${key}: ${reason}`),
     });
-    await state.load(options.signal);
+    await state.load("local", options.signal);
     const instance = await instanceId(options.stores.local, options.signal);
     const context: Context = {
       state,
@@ -94,16 +126,39 @@ export class Libnetwork implements Controller {
       naming: options.naming(state),
       log,
       instance,
+      vtep: options.vtep,
+      nodeName: options.nodeName ?? ((node) => node),
       namespaceDir: options.namespaceDir,
       defaultNetwork: options.defaultNetwork ?? "bridge",
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
       firewallTable: options.firewall === "none" ? undefined : `dnet_${instance}`,
     };
-    const libnetwork = new Libnetwork(context);
-    await reconcile(context, libnetwork.#sandboxes, options.signal);
+    const libnetwork = new Libnetwork(context, options);
+    await libnetwork.#loadGlobal(options.signal);
+    await libnetwork.#reconcile(options.signal);
     await libnetwork.#ensureDefaultNetwork();
     return libnetwork;
+  }
+
+  async #loadGlobal(signal?: AbortSignal): Promise<void> {
+    const { state, log } = this.#context;
+    if (!this.#follower) return state.load("global", signal);
+    state.remember("global", (await this.#copy?.load()) ?? []);
+    if (await this.#follower.start(signal)) return;
+    log("warning", `the global store cannot be read: ${this.#follower.stale?.reason}; what was last known is used`);
+  }
+
+  /** One at a time. Without the shared store nobody knows what is an orphan: then nothing is taken away. */
+  #reconcile(signal?: AbortSignal): Promise<void> {
+    const complete = () => this.#follower?.stale === undefined;
+    const run = this.#reconciling.then(() => reconcile(this.#context, this.#sandboxes, complete(), signal));
+    this.#reconciling = run.catch(() => undefined);
+    return run;
+  }
+
+  async sync(signal?: AbortSignal): Promise<Stale | undefined> {
+    return this.#follower?.sync(signal);
   }
 
   async #ensureDefaultNetwork(): Promise<void> {
@@ -121,6 +176,11 @@ export class Libnetwork implements Controller {
     } catch (error) {
       log("warning", `default network ${name} could not be made: ${errorText(error)}`);
     }
+  }
+
+  /** Id of this node: eight hex digits, kept in the local store. */
+  get node(): string {
+    return this.#context.instance;
   }
 
   networks(): readonly NetworkInfo[] {
@@ -166,14 +226,14 @@ export class Libnetwork implements Controller {
   async attach(
     endpointId: string,
     sandboxId: string,
-    aliases: readonly string[] = [],
+    options: AttachOptions = {},
     signal?: AbortSignal,
   ): Promise<SandboxInfo> {
-    return sandboxInfo(this.#context, await this.#endpoints.attach(endpointId, sandboxId, aliases, signal));
+    return sandboxInfo(this.#context, await this.#attachments.attach(endpointId, sandboxId, options, signal));
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    await this.#endpoints.detach(endpointId, sandboxId, signal);
+    await this.#attachments.detach(endpointId, sandboxId, signal);
   }
 
   sandboxes(): readonly SandboxInfo[] {
@@ -214,6 +274,9 @@ export class Libnetwork implements Controller {
   async close(): Promise<void> {
     // What is under way ends in order; what does not is a difference that the next start removes.
     await this.#context.locks.idle(closeDeadline);
+    await this.#follower?.close();
+    await this.#reconciling;
+    if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
     await this.#context.naming.closeAll();
     await this.#removeEmptyFirewall();
     for (const work of this.#closing.splice(0)) await work();

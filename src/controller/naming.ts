@@ -52,6 +52,7 @@ export class SandboxNaming implements Naming {
   }
 
   async open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void> {
+    if (this.#running.has(sandbox.id)) return this.#refresh(sandbox.id);
     const view = this.#table.view(this.#scope(sandbox));
     await this.#writeResolvConf(sandbox);
     await this.#writeHosts(sandbox);

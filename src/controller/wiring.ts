@@ -19,7 +19,7 @@ const everywhere = { 4: parsePrefix("0.0.0.0/0"), 6: parsePrefix("::/0") } as co
 
 /** The driver's attachment of an endpoint that a sandbox has claimed. */
 export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
-  const network = requireNetwork(context, endpoint.network);
+  const network = context.state.knownNetwork(endpoint.network) ?? requireNetwork(context, endpoint.network);
   return driverOf(context, network.driver).attach(driverNetwork(context, network), driverEndpoint(context, endpoint), {
     id: sandbox.id,
     namespace: namespaceOf(context, sandbox),
