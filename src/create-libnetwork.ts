@@ -6,12 +6,14 @@ import { namespaceOf } from "./controller/context.ts";
 import { FileCopy } from "./controller/global-copy.ts";
 import { Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
+import type { GatewayNetwork } from "./controller/way-out.ts";
 import { parseResolvConf } from "./dns/files.ts";
 import { HostUpstreams } from "./dns/upstreams.ts";
 import { bridgeDriver } from "./drivers/bridge/bridge-driver.ts";
 import type { NetworkDriver } from "./drivers/driver.ts";
 import { hostDriver } from "./drivers/host/host-driver.ts";
 import { nullDriver } from "./drivers/null/null-driver.ts";
+import { option } from "./drivers/options.ts";
 import { testDriver } from "./drivers/test/test-driver.ts";
 import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
@@ -47,6 +49,13 @@ export interface CreateLibnetworkOptions {
   readonly signal?: AbortSignal;
 }
 
+/** As in the original: no traffic between sandboxes by it, only to the outside. */
+const gatewayNetwork: GatewayNetwork = {
+  name: "docker_gwbridge",
+  driver: "bridge",
+  options: { [option.bridgeName]: "docker_gwbridge", [option.icc]: "false" },
+};
+
 const hostResolvConf = "/etc/resolv.conf";
 
 /**
@@ -77,6 +86,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
       ...(options.vtep !== undefined && { vtep: options.vtep }),
       ...(options.nodeName && { nodeName: options.nodeName }),
+      gateway: gatewayNetwork,
       naming: (state) =>
         new SandboxNaming({
           state,

@@ -1,4 +1,10 @@
-import type { CreateEndpoint, CreateNetwork, CreateSandbox, SubnetRequest } from "../controller/model.ts";
+import type {
+  AttachOptions,
+  CreateEndpoint,
+  CreateNetwork,
+  CreateSandbox,
+  SubnetRequest,
+} from "../controller/model.ts";
 import { badRequest, notImplemented, shown } from "../errors.ts";
 import { type Ip, parseIp } from "../net/ip.ts";
 import { parseMac } from "../net/mac.ts";
@@ -200,13 +206,22 @@ export const sandboxRequest = (body: unknown): CreateSandbox => {
   };
 };
 
-/** Body of a join: the sandbox and its aliases. */
-export const joinRequest = (body: unknown): { readonly sandbox: string; readonly aliases: readonly string[] } => {
-  const { sandbox_id = "", aliases = [] } = readFields(body, "endpointJoin", {
+/** Body of a join: the sandbox, its aliases, and the priority of the default route. */
+export const joinRequest = (body: unknown): { readonly sandbox: string; readonly options: AttachOptions } => {
+  const {
+    sandbox_id = "",
+    aliases = [],
+    gateway_priority = 0,
+  } = readFields(body, "endpointJoin", {
     sandbox_id: "string",
     aliases: "strings",
+    gateway_priority: "any",
   });
-  return { sandbox: sandbox_id, aliases };
+  const priority = Number(gateway_priority);
+  if (!Number.isInteger(priority) || Math.abs(priority) > 1_000_000) {
+    throw badRequest("invalid-priority", "invalid gateway_priority: not an integer between -1000000 and 1000000");
+  }
+  return { sandbox: sandbox_id, options: { aliases, gatewayPriority: priority } };
 };
 
 /** Body of an unpublish, which must be there. */

@@ -121,8 +121,8 @@ const endpoints: readonly Route[] = [
     path: "/networks/:id/endpoints/:eid/sandboxes",
     status: 200,
     run: async (call) => {
-      const { sandbox, aliases } = joinRequest(parseBody(call.body));
-      return (await call.controller.attach(endpointOf(call).id, sandbox, { aliases }, call.signal)).key;
+      const { sandbox, options } = joinRequest(parseBody(call.body));
+      return (await call.controller.attach(endpointOf(call).id, sandbox, options, call.signal)).key;
     },
   },
   {
@@ -206,8 +206,8 @@ const serviceRoutes: readonly Route[] = [
     path: "/services/:eid/backend",
     status: 200,
     run: async ({ controller, params, body, signal }) => {
-      const { sandbox, aliases } = joinRequest(parseBody(body));
-      return (await controller.attach(params.eid ?? "", sandbox, { aliases }, signal)).key;
+      const { sandbox, options } = joinRequest(parseBody(body));
+      return (await controller.attach(params.eid ?? "", sandbox, options, signal)).key;
     },
   },
   {

@@ -1,7 +1,9 @@
 import { forbidden, internal } from "../errors.ts";
+import { plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import type { AttachOptions } from "./model.ts";
 import { checkServiceName } from "./names.ts";
+import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
 import { attachPlan, detachPlan } from "./wiring.ts";
 
@@ -11,9 +13,11 @@ const attempts = 16;
 /** Endpoints into sandboxes and out of them: a claim in the store that one sandbox of one node can have, then the wiring. */
 export class AttachmentManager {
   readonly #context: Context;
+  readonly #presence: Presence;
 
-  constructor(context: Context) {
+  constructor(context: Context, presence: Presence) {
     this.#context = context;
+    this.#presence = presence;
   }
 
   async attach(
@@ -23,13 +27,14 @@ export class AttachmentManager {
     signal?: AbortSignal,
   ): Promise<SandboxRecord> {
     const aliases = (options.aliases ?? []).map(checkAlias);
-    requireEndpoint(this.#context, endpointId);
-    return this.#context.locks.hold([`endpoint:${endpointId}`, `sandbox:${sandboxId}`], async () => {
+    const priority = options.gatewayPriority ?? 0;
+    return this.#context.locks.hold(this.#locks(endpointId, sandboxId), async () => {
       const sandbox = requireSandbox(this.#context, sandboxId);
-      const { before, claimed, network } = await this.#claim(endpointId, sandbox, aliases, signal);
+      const { before, claimed, network } = await this.#claim(endpointId, sandbox, aliases, priority, signal);
       const others = this.#context.state.endpointsIn(sandboxId).filter(({ id }) => id !== endpointId);
       try {
-        await this.#context.kernel.apply(attachPlan(this.#context, claimed, others, sandbox), signal);
+        const wiring = attachPlan(this.#context, claimed, others, sandbox);
+        await this.#context.kernel.apply(plan(this.#presence.joinPlan(network), wiring), signal);
       } catch (error) {
         await this.#replace(network, claimed, before);
         throw error;
@@ -40,8 +45,14 @@ export class AttachmentManager {
   }
 
   /** Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. */
-  async #claim(endpointId: string, sandbox: SandboxRecord, aliases: readonly string[], signal?: AbortSignal) {
-    const { instance, vtep, state } = this.#context;
+  async #claim(
+    endpointId: string,
+    sandbox: SandboxRecord,
+    aliases: readonly string[],
+    priority: number,
+    signal?: AbortSignal,
+  ) {
+    const { instance, host, state } = this.#context;
     for (let attempt = 0; attempt < attempts; attempt++) {
       const before = requireEndpoint(this.#context, endpointId);
       const network = requireNetwork(this.#context, before.network);
@@ -52,11 +63,12 @@ export class AttachmentManager {
         sandbox: {
           id: sandbox.id,
           node: instance,
-          ...(network.scope === "global" && vtep !== undefined && { vtep }),
+          ...(network.scope === "global" && host && { vtep: host.vtep }),
           container: sandbox.container,
           interface: freeInterface(others),
           order: Math.max(-1, ...others.map((other) => other.sandbox?.order ?? 0)) + 1,
           aliases: [...aliases],
+          ...(priority !== 0 && { priority }),
         },
       };
       // What cannot be planned is refused before anything is written.
@@ -87,10 +99,16 @@ export class AttachmentManager {
     }
   }
 
+  /** Locks of whoever changes an endpoint's place in a sandbox of this host. */
+  #locks(endpointId: string, sandboxId: string): readonly string[] {
+    const { network } = requireEndpoint(this.#context, endpointId);
+    return [`endpoint:${endpointId}`, `sandbox:${sandboxId}`, Presence.lock(network)];
+  }
+
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    requireEndpoint(this.#context, endpointId);
+    const locks = this.#locks(endpointId, sandboxId);
     requireSandbox(this.#context, sandboxId);
-    await this.#context.locks.hold([`endpoint:${endpointId}`, `sandbox:${sandboxId}`], async () => {
+    await this.#context.locks.hold(locks, async () => {
       const sandbox = requireSandbox(this.#context, sandboxId);
       for (let attempt = 0; attempt < attempts; attempt++) {
         const endpoint = requireEndpoint(this.#context, endpointId);
@@ -112,13 +130,16 @@ export class AttachmentManager {
   }
 
   /**
-   * Takes an endpoint's names and interface away from a sandbox of this host, after the store said that it is out.
+   * Takes an endpoint's names and interface away from a sandbox of this host, after the store said that it is out. The caller
+   * holds the locks of the endpoint, the sandbox and the network's presence.
    * @param after what became of the record; undefined where it is gone
    */
   async unwire(before: EndpointRecord, after: EndpointRecord | undefined, sandbox: SandboxRecord): Promise<void> {
     const others = this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== before.id);
     await this.#context.naming.changed(after, before);
-    await this.#context.kernel.teardown(detachPlan(this.#context, before, others, sandbox));
+    const network = this.#context.state.knownNetwork(before.network);
+    const leave = network ? this.#presence.leavePlan(network) : plan();
+    await this.#context.kernel.teardown(plan(detachPlan(this.#context, before, others, sandbox), leave));
   }
 
   /** Replaces an endpoint's record; false where it was changed in the meantime. */

@@ -1,13 +1,13 @@
-import type { DriverEndpoint, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
-import { badRequest, notFound } from "../errors.ts";
+import type { DriverEndpoint, DriverHost, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
+import { badRequest, noService, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
-import type { Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Locks } from "./locks.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
+import type { GatewayNetwork } from "./way-out.ts";
 
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
 
@@ -43,8 +43,10 @@ export interface Context {
   readonly namespaceDir: string;
   /** What people call a node, given its id. */
   readonly nodeName: (node: string) => string;
-  /** Where this node takes encapsulated packets; absent where it has no part in overlays. */
-  readonly vtep: Ip | undefined;
+  /** This host, for networks that span hosts; absent where it has no part in them. */
+  readonly host: DriverHost | undefined;
+  /** How sandboxes get out whose networks have no way out; absent where they do not. */
+  readonly gateway: GatewayNetwork | undefined;
   readonly defaultNetwork: string;
   readonly defaultDriver: string;
   /** Prefixes that default pools keep clear of: the host's routes and resolvers. */
@@ -131,6 +133,14 @@ export const requireNetwork = (context: Context, id: string): NetworkRecord => {
   const record = context.state.networks.get(id);
   if (!record) throw notFound("no-network", "Resource not found: Network");
   return record;
+};
+
+/** This host, for a network that spans hosts. @throws NetworkError `no-vtep` (no service) */
+export const requireHost = ({ host }: Context, network: NetworkRecord): DriverHost => {
+  if (host) return host;
+  throw noService("no-vtep", `network ${network.name} spans hosts, and this node has no address for that`, {
+    hint: "set [cluster] address to the address that other hosts reach this one at",
+  });
 };
 
 export const requireEndpoint = (context: Context, id: string): EndpointRecord => {

@@ -6,6 +6,7 @@ import type { AttachmentManager } from "./attachment-manager.ts";
 import { type Context, driverOf, isHere, requireEndpoint, requireNetwork } from "./context.ts";
 import type { CreateEndpoint } from "./model.ts";
 import { checkServiceName, newId } from "./names.ts";
+import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type NetworkRecord } from "./records.ts";
 
 /** How often a decision is made anew when another node changed the store first. */
@@ -117,7 +118,7 @@ export class EndpointManager {
   async delete(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
     const { state, locks } = this.#context;
     const found = requireEndpoint(this.#context, id);
-    await locks.hold([`endpoint:${id}`, ...sandboxLock(found)], async () => {
+    await locks.hold([`endpoint:${id}`, ...sandboxLock(found), Presence.lock(found.network)], async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const record = requireEndpoint(this.#context, id);
         if (record.sandbox && !force) throw this.#inUse(record, record.sandbox);

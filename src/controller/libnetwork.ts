@@ -37,10 +37,12 @@ import type {
   Stale,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
+import { Presence } from "./presence.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
+import { type GatewayNetwork, WayOut } from "./way-out.ts";
 
 export interface LibnetworkOptions {
   readonly stores: Readonly<Record<Scope, Store>>;
@@ -60,6 +62,8 @@ export interface LibnetworkOptions {
   readonly defaultDriver?: string;
   /** Where this node takes encapsulated packets; without it networks that span hosts cannot be joined here. */
   readonly vtep?: Ip;
+  /** By which sandboxes get out whose networks have no way out; without it they do not. */
+  readonly gateway?: GatewayNetwork;
   /** What people call a node, given its id. */
   readonly nodeName?: (node: string) => string;
   /** Keeps what the shared store said last, for a start without it. */
@@ -79,6 +83,8 @@ export class Libnetwork implements Controller {
   readonly #attachments: AttachmentManager;
   readonly #endpoints: EndpointManager;
   readonly #sandboxes: SandboxManager;
+  readonly #presence: Presence;
+  readonly #wayOut: WayOut;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
   #reconciling: Promise<void> = Promise.resolve();
@@ -88,14 +94,24 @@ export class Libnetwork implements Controller {
     this.#context = context;
     this.defaultNetwork = context.defaultNetwork;
     this.#networks = new NetworkManager(context);
-    this.#attachments = new AttachmentManager(context);
+    this.#presence = new Presence(context);
+    this.#attachments = new AttachmentManager(context, this.#presence);
     this.#endpoints = new EndpointManager(context, this.#attachments);
-    this.#sandboxes = new SandboxManager(context);
+    this.#sandboxes = new SandboxManager(context, this.#presence);
+    this.#wayOut = new WayOut(context, {
+      networks: this.#networks,
+      endpoints: this.#endpoints,
+      attachments: this.#attachments,
+    });
     this.#copy = options.copy;
     const { local, global } = options.stores;
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
-    const foreign = new ForeignChanges(context, this.#attachments);
+    const foreign = new ForeignChanges(context, {
+      attachments: this.#attachments,
+      presence: this.#presence,
+      wayOut: this.#wayOut,
+    });
     this.#follower = new Follower({
       scope: "global",
       store: global,
@@ -126,7 +142,8 @@ export class Libnetwork implements Controller {
       naming: options.naming(state),
       log,
       instance,
-      vtep: options.vtep,
+      host: options.vtep === undefined ? undefined : { vtep: options.vtep, namespaceDir: options.namespaceDir },
+      gateway: options.gateway,
       nodeName: options.nodeName ?? ((node) => node),
       namespaceDir: options.namespaceDir,
       defaultNetwork: options.defaultNetwork ?? "bridge",
@@ -152,7 +169,11 @@ export class Libnetwork implements Controller {
   /** One at a time. Without the shared store nobody knows what is an orphan: then nothing is taken away. */
   #reconcile(signal?: AbortSignal): Promise<void> {
     const complete = () => this.#follower?.stale === undefined;
-    const run = this.#reconciling.then(() => reconcile(this.#context, this.#sandboxes, complete(), signal));
+    const run = this.#reconciling
+      .then(() =>
+        reconcile(this.#context, { sandboxes: this.#sandboxes, presence: this.#presence }, complete(), signal),
+      )
+      .then(() => this.#wayOut.adjustAll());
     this.#reconciling = run.catch(() => undefined);
     return run;
   }
@@ -220,7 +241,9 @@ export class Libnetwork implements Controller {
   }
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
+    const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
     await this.#endpoints.delete(id, options.force ?? false, signal);
+    if (sandbox !== undefined) await this.#wayOut.adjust(sandbox);
   }
 
   async attach(
@@ -229,11 +252,19 @@ export class Libnetwork implements Controller {
     options: AttachOptions = {},
     signal?: AbortSignal,
   ): Promise<SandboxInfo> {
-    return sandboxInfo(this.#context, await this.#attachments.attach(endpointId, sandboxId, options, signal));
+    const sandbox = await this.#attachments.attach(endpointId, sandboxId, options, signal);
+    try {
+      await this.#wayOut.adjust(sandboxId);
+    } catch (error) {
+      await this.#attachments.detach(endpointId, sandboxId);
+      throw error;
+    }
+    return sandboxInfo(this.#context, sandbox);
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
     await this.#attachments.detach(endpointId, sandboxId, signal);
+    await this.#wayOut.adjust(sandboxId);
   }
 
   sandboxes(): readonly SandboxInfo[] {

@@ -90,6 +90,8 @@ export interface CreateEndpoint {
 export interface AttachOptions {
   /** `name` or `container:alias`, valid in this sandbox only. */
   readonly aliases?: readonly string[];
+  /** The endpoint with the highest one carries the default route; among equals the first that joined. Default 0. */
+  readonly gatewayPriority?: number;
 }
 
 export interface CreateSandbox {

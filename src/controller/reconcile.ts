@@ -2,6 +2,7 @@ import { errorText } from "../errors.ts";
 import { type FirewallNetwork, firewallRuleset } from "../linux/firewall.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
+import { Presence } from "./presence.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { attachPlan, sandboxPlan } from "./wiring.ts";
@@ -13,7 +14,7 @@ import { attachPlan, sandboxPlan } from "./wiring.ts";
  */
 export const reconcile = async (
   context: Context,
-  sandboxes: SandboxManager,
+  { sandboxes, presence }: { readonly sandboxes: SandboxManager; readonly presence: Presence },
   complete: boolean,
   signal?: AbortSignal,
 ): Promise<void> => {
@@ -32,6 +33,11 @@ export const reconcile = async (
   }
   for (const { network, driver } of networks) {
     await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
+  }
+  for (const network of presence.networks()) {
+    await context.locks.hold([Presence.lock(network.id)], async () =>
+      attempt(context, `network ${network.name} on this host`, presence.wholePlan(network), signal),
+    );
   }
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);

@@ -80,6 +80,8 @@ export const endpointRecord = z.object({
       order: z.int().nonnegative(),
       /** `name` or `container:alias`, valid in this sandbox only. */
       aliases: z.array(text).max(256),
+      /** The endpoint with the highest one carries the sandbox's default route; 0 where absent. */
+      priority: z.int().min(-1_000_000).max(1_000_000).exactOptional(),
     })
     .exactOptional(),
 });
