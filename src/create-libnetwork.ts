@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Log } from "./controller/context.ts";
 import { namespaceOf } from "./controller/context.ts";
 import { FileCopy } from "./controller/global-copy.ts";
-import { Libnetwork } from "./controller/libnetwork.ts";
+import { type HostPlace, Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
 import type { GatewayNetwork } from "./controller/way-out.ts";
 import { parseResolvConf } from "./dns/files.ts";
@@ -18,10 +18,10 @@ import { testDriver } from "./drivers/test/test-driver.ts";
 import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
-import type { Kernel } from "./linux/kernel.ts";
+import type { Kernel, Observed } from "./linux/kernel.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
-import { familyOf, type Ip } from "./net/ip.ts";
+import { familyOf } from "./net/ip.ts";
 import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
 import { SqliteStore } from "./store/sqlite/sqlite-store.ts";
 import type { Store } from "./store/store.ts";
@@ -33,8 +33,11 @@ export interface CreateLibnetworkOptions {
   readonly execRoot?: string;
   /** Shared by every node of a cluster; without it the embedded store serves both scopes: a cluster of one. */
   readonly globalStore?: Store;
-  /** Where this node takes encapsulated packets; without it networks that span hosts cannot be joined here. */
-  readonly vtep?: Ip;
+  /**
+   * Says where this node takes encapsulated packets, given the host's links and routes; without it networks that span hosts cannot
+   * be joined here.
+   */
+  readonly place?: (host: Observed | undefined) => HostPlace | undefined;
   /** What people call a node, given its id. */
   readonly nodeName?: (node: string) => string;
   /** `none` leaves packets alone: no NAT, no isolation. */
@@ -77,6 +80,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
     await local.close();
   };
   try {
+    const place = options.place?.(await kernel.observe(hostNamespace, options.signal));
     const libnetwork = await Libnetwork.open({
       stores: { local, global: options.globalStore ?? local },
       kernel,
@@ -84,7 +88,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
       ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
-      ...(options.vtep !== undefined && { vtep: options.vtep }),
+      ...(place && { place }),
       ...(options.nodeName && { nodeName: options.nodeName }),
       gateway: gatewayNetwork,
       naming: (state) =>

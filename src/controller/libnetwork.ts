@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
-import type { NetworkDriver, Scope } from "../drivers/driver.ts";
+import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace, plan } from "../linux/plan.ts";
-import type { Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
@@ -44,6 +43,8 @@ import { State } from "./state.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { type GatewayNetwork, WayOut } from "./way-out.ts";
 
+export type HostPlace = Omit<DriverHost, "namespaceDir">;
+
 export interface LibnetworkOptions {
   readonly stores: Readonly<Record<Scope, Store>>;
   readonly kernel: Kernel;
@@ -60,8 +61,8 @@ export interface LibnetworkOptions {
   /** Made at the start where it is missing; an empty name makes none. */
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
-  /** Where this node takes encapsulated packets; without it networks that span hosts cannot be joined here. */
-  readonly vtep?: Ip;
+  /** Where this node is among the hosts that a network spans; without it such networks cannot be joined here. */
+  readonly place?: HostPlace;
   /** By which sandboxes get out whose networks have no way out; without it they do not. */
   readonly gateway?: GatewayNetwork;
   /** What people call a node, given its id. */
@@ -142,7 +143,7 @@ export class Libnetwork implements Controller {
       naming: options.naming(state),
       log,
       instance,
-      host: options.vtep === undefined ? undefined : { vtep: options.vtep, namespaceDir: options.namespaceDir },
+      host: options.place && { ...options.place, namespaceDir: options.namespaceDir },
       gateway: options.gateway,
       nodeName: options.nodeName ?? ((node) => node),
       namespaceDir: options.namespaceDir,

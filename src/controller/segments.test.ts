@@ -18,7 +18,7 @@ const node = async (global: MemoryStore, vtep: string | undefined): Promise<Open
     stores: { local: new MemoryStore(), global },
     drivers: [segmentDriver(), bridgeDriver()],
     gateway: { name: "docker_gwbridge", driver: "bridge", options: {} },
-    ...(vtep !== undefined && { vtep: parseIp(vtep) }),
+    ...(vtep !== undefined && { place: { vtep: parseIp(vtep) } }),
   });
   opened.push(one);
   return one;
