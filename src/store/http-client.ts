@@ -142,6 +142,7 @@ export class HttpClient {
         ? setTimeout(() => {
             tooLate = `${what} within ${Math.round(milliseconds)} ms`;
             stop.abort();
+            this.#dropIdle();
           }, milliseconds)
         : undefined;
     return new Promise((resolve, reject) => {
@@ -180,6 +181,11 @@ export class HttpClient {
       });
       outgoing.end(body);
     });
+  }
+
+  /** Kept connections to a server that vanished without a word would each cost a request its time. */
+  #dropIdle(): void {
+    for (const idle of Object.values(this.#agent.freeSockets)) for (const socket of idle ?? []) socket.destroy();
   }
 
   close(): void {
