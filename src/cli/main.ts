@@ -2,6 +2,7 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
 import { serviceGroup } from "./commands/service.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
@@ -24,7 +25,7 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup];
+const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, labGroup];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
 
 const globalFlags: readonly Flag[] = [
@@ -162,8 +163,7 @@ const runCommand = async (
       throw new UsageError(`invalid value ${JSON.stringify(format)} for flag --format: it is table or json`);
     }
     const context = { client: new Client(host), print: io.stdout, warn: io.stderr, json: format === "json" };
-    await command.run(context, parsed);
-    return 0;
+    return (await command.run(context, parsed)) ?? 0;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     throw new Refusal(`${error.message}\n${see}`);
