@@ -24,6 +24,7 @@ setup: $(STAMP)
 
 packages:
 	@scripts/packages.sh
+	@scripts/consul.sh
 
 build: setup
 	@$(RUN) node scripts/build.ts

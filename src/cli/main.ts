@@ -2,6 +2,7 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
 import { serviceGroup } from "./commands/service.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
@@ -24,7 +25,7 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup];
+const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, labGroup];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
 
 const globalFlags: readonly Flag[] = [
@@ -163,13 +164,13 @@ const runCommand = async (
     }
     const client = new Client(host);
     const context = { client, print: io.stdout, warn: io.stderr, json: format === "json" };
-    await command.run(context, parsed);
+    const status = await command.run(context, parsed);
     if (client.staleSince !== "") {
       io.stderr(
         `warning: the daemon cannot ask its store since ${client.staleSince.slice(0, 32)}: this may be out of date\n`,
       );
     }
-    return 0;
+    return status ?? 0;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     throw new Refusal(`${error.message}\n${see}`);
