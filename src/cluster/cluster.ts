@@ -1,0 +1,351 @@
+import { readFileSync } from "node:fs";
+import { errorText, noService } from "../errors.ts";
+import { type Ip, tryParseIp } from "../net/ip.ts";
+import type { Clock } from "../store/lease-book.ts";
+import type { Store } from "../store/store.ts";
+import type { Advertise } from "./advertise.ts";
+import { pause } from "./backoff.ts";
+import { type DiscoverySpec, parseDiscovery, samePlace } from "./discovery.ts";
+import type { JoinAddress } from "./join-address.ts";
+import type { Log } from "./log.ts";
+import { type ClusterNode, mergeNodes, type NodeTags } from "./merge-nodes.ts";
+import { followNodeFile } from "./node-file.ts";
+import { alivePrefix, type NodeRecord } from "./node-record.ts";
+import { NodeRegistry } from "./node-registry.ts";
+import { findProgram, SerfAgent } from "./serf/agent.ts";
+import { checkEncryptKey } from "./serf/agent-config.ts";
+import type { QueryHandler, UserEventHandler } from "./serf/handlers.ts";
+import type { MembershipEvent } from "./serf/member-table.ts";
+import { Membership, type QueryAnswer } from "./serf/membership.ts";
+import type { Member } from "./serf/messages.ts";
+
+export type StorePlace = Extract<DiscoverySpec, { readonly scheme: "consul" | "etcd" }>;
+
+export interface SerfOptions {
+  /** Port of the gossip; 7946 without one. The next free one is taken where it is not. */
+  readonly port?: number;
+  readonly rpcPort?: number;
+  /** `[cluster] encrypt`: base64 of 16, 24 or 32 bytes. */
+  readonly encrypt?: string;
+  /** A directory of this daemon's own: `<execRoot>/serf/<instance>`. It is removed at the end. */
+  readonly runDir: string;
+  /** The agent's lines of level debug go to the log. */
+  readonly debug?: boolean;
+  /** Path of the program, in place of `serf` in PATH. */
+  readonly binary?: string;
+}
+
+export interface ClusterOptions {
+  /** The shared store: nodes register there. Stays the caller's. */
+  readonly store?: Store;
+  /** Where that store is, in the form of a discovery URL: `consul://172.17.0.1:8500/custom_prefix`. */
+  readonly storePlace?: string;
+  /** Opens the store of a discovery URL that is not the shared one; the cluster closes it. */
+  readonly openStore?: (place: StorePlace) => Store | Promise<Store>;
+  readonly instance: string;
+  readonly hostName: string;
+  readonly advertise: Advertise;
+  /** Where VXLAN tunnels end, when that is another address. */
+  readonly vtep?: Ip;
+  /** `[cluster] discovery`; without one the nodes of the shared store find each other. */
+  readonly discovery?: string;
+  /** Milliseconds; 10 s without one. */
+  readonly heartbeat?: number;
+  /** `false` for none. */
+  readonly serf: SerfOptions | false;
+  readonly version: string;
+  readonly log: Log;
+  /** Gives up the start. */
+  readonly signal?: AbortSignal;
+  readonly clock?: Clock;
+  readonly now?: () => number;
+}
+
+const standardHeartbeat = 10_000;
+/** Milliseconds that a start waits for the store; after that it goes on, and the registration is tried again and again. */
+const readyDeadline = 2_000;
+
+/**
+ * The nodes of a cluster: who registers in the store, who is a member of the gossip, how far away they are. It survives the store,
+ * the agent and whatever the others send.
+ */
+export class Cluster {
+  readonly #options: ClusterOptions;
+  readonly #record: Omit<NodeRecord, "left">;
+  readonly #registries: NodeRegistry[] = [];
+  readonly #listeners = new Set<() => void>();
+  readonly #abort = new AbortController();
+  readonly #tasks: Promise<unknown>[] = [];
+  #ownStore: Store | undefined;
+  #membership: Membership | undefined;
+  #agent: SerfAgent | undefined;
+  #shown = "";
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: ClusterOptions) {
+    this.#options = options;
+    this.#record = {
+      version: 1,
+      id: options.instance,
+      name: options.hostName,
+      address: options.advertise.address,
+      ...(options.vtep !== undefined && { vtep: options.vtep }),
+      dnetVersion: options.version,
+      started: new Date((options.now ?? Date.now)()).toISOString(),
+      bootId: bootId(),
+    };
+  }
+
+  /**
+   * Registers this node and starts its serf agent. A store that is away and an agent that does not start are no errors: both are tried
+   * again. Close it when done.
+   * @throws NetworkError `invalid-discovery`, `invalid-encrypt` (bad request); the signal's reason
+   */
+  static async start(options: ClusterOptions): Promise<Cluster> {
+    const discovery = options.discovery ? parseDiscovery(options.discovery) : undefined;
+    const place = options.storePlace ? parseDiscovery(options.storePlace) : undefined;
+    if (options.serf && options.serf.encrypt !== undefined) checkEncryptKey(options.serf.encrypt);
+    const cluster = new Cluster(options);
+    try {
+      await cluster.#begin(discovery, place);
+      options.signal?.throwIfAborted();
+      return cluster;
+    } catch (error) {
+      await cluster.close();
+      throw error;
+    }
+  }
+
+  /** This node. */
+  get self(): ClusterNode {
+    const { dnetVersion, version: _version, ...record } = this.#record;
+    const port = this.#agent?.access?.port;
+    return {
+      ...record,
+      version: dnetVersion,
+      state: "alive",
+      since: record.started,
+      self: true,
+      ...(port !== undefined && { serfPort: port }),
+    };
+  }
+
+  /** All nodes that are known, this one included, in order of name and id. */
+  nodes(): readonly ClusterNode[] {
+    const membership = this.#membership;
+    return mergeNodes({
+      self: this.self,
+      stored: this.#registries.map((registry) => ({ nodes: registry.nodes(), lost: registry.lost !== undefined })),
+      members: membership?.members() ?? [],
+      following: membership?.following ?? false,
+      rtt: (member) => membership?.rtt(member),
+    });
+  }
+
+  /** Every member of the gossip, also those that dnet does not run; empty without serf. */
+  members(): readonly Member[] {
+    return this.#membership?.members() ?? [];
+  }
+
+  /** Why the nodes in the store may be out of date; undefined while they are followed. */
+  get stale(): string | undefined {
+    return this.#registries.map(({ lost }) => lost).find((reason) => reason !== undefined);
+  }
+
+  /** Calls `listener` when a node comes, goes, or changes address or state. @returns what ends that */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Joins, leaves and failures from now on, until the signal aborts; nothing without serf. */
+  async *membershipEvents(signal: AbortSignal): AsyncIterable<MembershipEvent> {
+    if (this.#membership) yield* this.#membership.events(signal);
+  }
+
+  /** Tells every member, this one included: at most 512 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
+  async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
+    await this.#gossip().userEvent(name, payload, signal);
+  }
+
+  /**
+   * Asks every member, or those named, this one included: at most 1024 bytes with the name. Yields answers until `timeout` (ms).
+   * @throws NetworkError `payload-too-large`, `serf-unavailable`
+   */
+  query(
+    name: string,
+    payload: Uint8Array,
+    options: { readonly timeout?: number; readonly nodes?: readonly string[]; readonly signal?: AbortSignal } = {},
+  ): AsyncIterable<QueryAnswer> {
+    return this.#gossip().query(name, payload, options);
+  }
+
+  /** @returns what ends it; nothing comes without serf */
+  onUserEvent(name: string, handler: UserEventHandler): () => void {
+    return this.#membership?.onUserEvent(name, handler) ?? (() => undefined);
+  }
+
+  /** One handler answers the queries of a name, with at most 1024 bytes. @returns what ends it */
+  onQuery(name: string, handler: QueryHandler): () => void {
+    return this.#membership?.onQuery(name, handler) ?? (() => undefined);
+  }
+
+  /** Signs off in the store, leaves the gossip, ends the agent; within the deadline (ms). */
+  close(deadline = 5_000): Promise<void> {
+    this.#closing ??= this.#close(deadline);
+    return this.#closing;
+  }
+
+  async #close(deadline: number): Promise<void> {
+    this.#abort.abort();
+    await this.#membership?.close();
+    const each = Math.max(500, deadline - 1_000);
+    const results = await Promise.allSettled([
+      ...this.#registries.map((registry) => registry.close(Math.min(each, 2_000))),
+      this.#agent?.close(each),
+      ...this.#tasks,
+    ]);
+    const store = this.#ownStore;
+    if (store) await Promise.race([store.close().catch(() => undefined), pause(1_000, new AbortController().signal)]);
+    for (const result of results) {
+      if (result.status === "rejected") this.#options.log("warning", `cluster: ${errorText(result.reason)}`);
+    }
+  }
+
+  async #begin(discovery: DiscoverySpec | undefined, place: DiscoverySpec | undefined): Promise<void> {
+    const { store, serf, log, signal } = this.#options;
+    this.#startSerf(serf, discovery?.scheme ?? place?.scheme ?? "store");
+    const ofStore = store && this.#register(store);
+    if (discovery && "path" in discovery) {
+      this.#tasks.push(
+        followNodeFile(discovery.path, (list) => this.#found(list, "file"), { log, signal: this.#abort.signal }),
+      );
+    } else if (discovery && "addresses" in discovery) this.#found(discovery.addresses, "nodes");
+    else if (discovery && !(place && samePlace(discovery, place) && ofStore)) {
+      this.#ownStore = await this.#open(discovery);
+      if (this.#ownStore) this.#joinFrom(this.#register(this.#ownStore), discovery.scheme);
+    } else if (ofStore) this.#joinFrom(ofStore, discovery?.scheme ?? place?.scheme ?? "store");
+    signal?.throwIfAborted();
+    await Promise.all(this.#registries.map((registry) => registry.ready(readyDeadline)));
+  }
+
+  async #open(place: StorePlace): Promise<Store | undefined> {
+    const { openStore, log } = this.#options;
+    if (openStore) return openStore(place);
+    log(
+      "warning",
+      `discovery ${place.scheme}://${place.servers.join(",")}/${place.prefix}: that store cannot be opened`,
+    );
+    return undefined;
+  }
+
+  #register(store: Store): NodeRegistry {
+    const { heartbeat = standardHeartbeat, log, clock, now } = this.#options;
+    const port = this.#agent?.access?.port;
+    const registry = new NodeRegistry({
+      store,
+      self: { ...this.#record, ...(port !== undefined && { serfPort: port }) },
+      heartbeat,
+      log,
+      ...(clock && { clock }),
+      ...(now && { now }),
+    });
+    registry.onChange(() => this.#changed());
+    this.#registries.push(registry);
+    return registry;
+  }
+
+  /** Joins the nodes that are alive in a store. */
+  #joinFrom(registry: NodeRegistry, scheme: string): void {
+    registry.onChange((prefix) => {
+      if (prefix === alivePrefix) {
+        this.#options.log("debug", `Watch triggered with ${registry.aliveCount} nodes`, { discovery: scheme });
+      }
+      const others = registry.nodes().filter(({ id, state }) => id !== this.#record.id && state === "alive");
+      this.#membership?.setAddresses(
+        others.flatMap(({ address, serfPort }) => (serfPort === undefined ? [] : [{ host: address, port: serfPort }])),
+      );
+    });
+  }
+
+  #found(addresses: readonly JoinAddress[], scheme: string): void {
+    this.#options.log("debug", `Watch triggered with ${addresses.length} nodes`, { discovery: scheme });
+    this.#membership?.setAddresses(addresses);
+  }
+
+  #startSerf(serf: SerfOptions | false, discovery: string): void {
+    if (!serf) return;
+    const { instance, hostName, advertise, vtep, version, log } = this.#options;
+    const binary = serf.binary ?? findProgram("serf");
+    if (binary === undefined) {
+      log("warning", "serf is not installed: there is no gossip between the nodes, the store alone says who is alive");
+      return;
+    }
+    const tags: NodeTags = {
+      id: instance,
+      host: hostName.slice(0, 64),
+      dnet: version.slice(0, 32),
+      ...(vtep !== undefined && { vtep }),
+    };
+    const membership = new Membership({ discovery, log, ...(serf.port !== undefined && { port: serf.port }) });
+    membership.onChange(() => this.#changed());
+    this.#membership = membership;
+    this.#agent = new SerfAgent(
+      binary,
+      {
+        instance,
+        hostName,
+        address: advertise.address,
+        ...(!advertise.local && { bind: anyAddress(advertise.address) }),
+        ...(serf.port !== undefined && { port: serf.port }),
+        ...(serf.rpcPort !== undefined && { rpcPort: serf.rpcPort }),
+        ...(serf.encrypt !== undefined && { encrypt: serf.encrypt }),
+        tags: { ...tags },
+        runDir: serf.runDir,
+        debug: serf.debug ?? false,
+        log,
+      },
+      (access) => {
+        membership.agentUp(access);
+        for (const registry of this.#registries) registry.update({ serfPort: access.port });
+        this.#changed();
+      },
+      () => membership.agentDown(),
+    );
+  }
+
+  #gossip(): Membership {
+    if (!this.#membership) throw noService("serf-unavailable", "the serf agent does not answer: there is none");
+    return this.#membership;
+  }
+
+  #changed(): void {
+    if (this.#abort.signal.aborted) return;
+    const shown = this.nodes()
+      .map(({ id, name, address, vtep, state, serfPort, serf }) =>
+        [id, name, address, vtep, state, serfPort, serf?.status].join(),
+      )
+      .join("\n");
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    for (const listener of this.#listeners) {
+      try {
+        listener();
+      } catch (error) {
+        this.#options.log("error", `a listener to the cluster failed: ${errorText(error)}`);
+      }
+    }
+  }
+}
+
+/** To listen on every address of the host, in the family of one that is not its own. */
+const anyAddress = (address: Ip): Ip => tryParseIp(address.includes(":") ? "::" : "0.0.0.0") ?? address;
+
+/** Differs after every boot of the host; empty where the kernel does not tell. */
+const bootId = (): string => {
+  try {
+    return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  } catch {
+    return "";
+  }
+};
