@@ -49,7 +49,8 @@ test: check packages build
 demo: build packages
 	@scripts/demo.sh
 
-bench: build packages
+bench: build
+	@scripts/packages.sh dnsperf:dnsperf
 	@$(RUN) node bench/main.ts
 
 clean:
