@@ -47,13 +47,13 @@ section "1.1 Start $store (on the lab's LAN, in place of a container)"
 show dnet lab up --hosts 2 --store "$store" --name "$name" --port "$port"
 if [ "$store" = consul ]; then
   address=172.17.0.2:8500/custom_prefix
-  export_store() { on dnet-1 consul kv export -http-addr=http://172.17.0.2:8500 custom_prefix/; }
-  show on dnet-1 consul members -http-addr=http://172.17.0.2:8500
+  export_store() { on dnet-1 consul kv export custom_prefix/; }
+  show on dnet-1 consul members
   says 'alive +server' "consul is up"
 else
   address=172.17.0.2:2379/custom_prefix
-  export_store() { on dnet-1 etcdctl --endpoints=172.17.0.2:2379 get --prefix custom_prefix/; }
-  show on dnet-1 etcdctl --endpoints=172.17.0.2:2379 endpoint health
+  export_store() { on dnet-1 etcdctl get --prefix custom_prefix/; }
+  show on dnet-1 etcdctl endpoint health
   says 'is healthy' "etcd is up"
 fi
 work=$(mktemp -d)

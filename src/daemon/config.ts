@@ -2,6 +2,7 @@ import { parse, TomlError } from "smol-toml";
 import * as z from "zod";
 import { badRequest, type NetworkError } from "../errors.ts";
 import { distance } from "../suggest.ts";
+import { providers, storeConfigSchema } from "./global-store.ts";
 
 /** The daemon's configuration file (TOML). Keys are matched without regard to case, as the original's reader does. */
 
@@ -14,9 +15,9 @@ const text = z.string().max(4096);
 const port = z.int().min(1).max(65535);
 
 const storeClient = z.strictObject({
-  provider: z.string(),
+  provider: z.enum(providers, `unknown provider; there are ${providers.join(" and ")}`),
   address: text,
-  config: z.record(z.string(), z.unknown()).optional(),
+  config: storeConfigSchema.optional(),
 });
 
 export const configSchema = z.strictObject({
@@ -53,8 +54,6 @@ export const configSchema = z.strictObject({
 });
 export type Config = z.infer<typeof configSchema>;
 
-const providers = ["consul", "etcd"] as const;
-
 /**
  * Reads a configuration.
  * @param file its name, for errors
@@ -76,12 +75,6 @@ export const parseConfig = (source: string, file: string): Config => {
     const field = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].map(String);
     const reason = unknown === undefined ? (issue?.message ?? "invalid") : `unknown key${suggestion(unknown)}`;
     throw invalid(file, lineOf(source, field), field, reason);
-  }
-  for (const [scope, { client } = {}] of Object.entries(checked.data.scopes ?? {})) {
-    if (client && !providers.some((provider) => provider === client.provider)) {
-      const field = ["scopes", scope, "client", "provider"];
-      throw invalid(file, lineOf(source, field), field, `unknown provider; there are ${providers.join(" and ")}`);
-    }
   }
   return checked.data;
 };

@@ -6,14 +6,16 @@ import { join } from "node:path";
  * standard input, which is the supervisor's end, however it came. When they exit, the kernel ends everything in their pid
  * namespace; mounts, links and rules go with their namespaces.
  *
- * They ignore SIGCHLD, so that the kernel itself reaps what is left to them (wait(2)).
+ * A shell reaps the processes that are left to it while it waits. Its `read` cannot wait instead: the end of such a process interrupts
+ * it (dash keeps a handler for SIGCHLD whatever `trap` says), which looks like the end of the input.
  */
 
 /** `/proc` is still the caller's: the pid is the one that the caller sees. */
 const sayPid = `read -r pid rest </proc/self/stat
 echo "$pid"`;
-const waitForEnd = `trap '' CHLD
-while read -r line; do :; done`;
+const waitForEnd = `exec 4<&0
+cat <&4 >/dev/null & cat=$!
+while kill -0 "$cat" 2>/dev/null; do wait "$cat" || true; done`;
 
 /** In the LAN's network namespace. Arguments: the lab's directory, the gateway's address with its length. */
 const labInit = `set -e
@@ -33,7 +35,6 @@ table ip lab {
 END
 ${sayPid}
 ${waitForEnd}
-trap - CHLD
 kill -KILL -1 || true
 umount -n -l "$1/private" || true
 rm -rf "$1"
