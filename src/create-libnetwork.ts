@@ -14,6 +14,7 @@ import type { NetworkDriver } from "./drivers/driver.ts";
 import { hostDriver } from "./drivers/host/host-driver.ts";
 import { nullDriver } from "./drivers/null/null-driver.ts";
 import { option } from "./drivers/options.ts";
+import { overlayDriver } from "./drivers/overlay/overlay-driver.ts";
 import { testDriver } from "./drivers/test/test-driver.ts";
 import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
@@ -45,7 +46,7 @@ export interface CreateLibnetworkOptions {
   /** Made at the start where it is missing; an empty name makes none. Default `bridge`. */
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
-  /** Beside bridge, host, null and test. */
+  /** Beside bridge, overlay, host, null and test. */
   readonly drivers?: readonly NetworkDriver[];
   /** Told every kernel operation as its equivalent command, at level debug. */
   readonly log?: Log;
@@ -84,7 +85,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
     const libnetwork = await Libnetwork.open({
       stores: { local, global: options.globalStore ?? local },
       kernel,
-      drivers: [bridgeDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
+      drivers: [bridgeDriver(), overlayDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
       ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),

@@ -43,7 +43,7 @@ import { State } from "./state.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { type GatewayNetwork, WayOut } from "./way-out.ts";
 
-export type HostPlace = Omit<DriverHost, "namespaceDir">;
+export type HostPlace = Omit<DriverHost, "namespaceDir" | "firewall">;
 
 export interface LibnetworkOptions {
   readonly stores: Readonly<Record<Scope, Store>>;
@@ -143,7 +143,11 @@ export class Libnetwork implements Controller {
       naming: options.naming(state),
       log,
       instance,
-      host: options.place && { ...options.place, namespaceDir: options.namespaceDir },
+      host: options.place && {
+        ...options.place,
+        namespaceDir: options.namespaceDir,
+        firewall: options.firewall !== "none",
+      },
       gateway: options.gateway,
       nodeName: options.nodeName ?? ((node) => node),
       namespaceDir: options.namespaceDir,

@@ -19,11 +19,14 @@ const isClustered = (config: Config): boolean =>
 export class AdvertisedPlace {
   readonly #config: Config;
   readonly #logger: Logger;
+  readonly #hostMode: boolean;
   advertise: Advertise | undefined;
 
-  constructor(config: Config, logger: Logger) {
+  /** @param env `_OVERLAY_HOST_MODE`, with any value, keeps overlays in the host's own namespace, as in the original */
+  constructor(config: Config, logger: Logger, env: Readonly<Record<string, string | undefined>>) {
     this.#config = config;
     this.#logger = logger;
+    this.#hostMode = env._OVERLAY_HOST_MODE !== undefined;
   }
 
   /** @throws NetworkError `invalid-advertise` */
@@ -33,7 +36,11 @@ export class AdvertisedPlace {
     this.advertise = advertiseAddress(this.#config.cluster?.address, host, log);
     const { address } = this.advertise;
     const link = host?.links.find(({ addresses }) => addresses.some((own) => addressOf(own) === address));
-    return { vtep: address, ...(link && link.name !== "lo" && { underlayMtu: link.mtu }) };
+    return {
+      vtep: address,
+      overlayHostMode: this.#hostMode,
+      ...(link && link.name !== "lo" && { underlayMtu: link.mtu }),
+    };
   }
 }
 

@@ -85,7 +85,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
   const store = client && (await openGlobalStore(client));
   const stopped = stopSignal(logger);
   const began = performance.now();
-  const place = new AdvertisedPlace(config, logger);
+  const place = new AdvertisedPlace(config, logger, options.env);
   let cluster: Cluster | undefined;
   let controller: Libnetwork | undefined;
   try {

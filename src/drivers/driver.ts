@@ -32,6 +32,8 @@ export interface DriverHost {
   readonly namespaceDir: string;
   /** Segments are made in the host's own namespace (`_OVERLAY_HOST_MODE` of the original). */
   readonly overlayHostMode?: boolean;
+  /** False where plans may not use nftables (firewall backend `none`). */
+  readonly firewall?: boolean;
 }
 
 /** An endpoint attached on another host. */

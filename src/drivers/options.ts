@@ -9,6 +9,9 @@ export const option = {
   defaultBridge: "com.docker.network.bridge.default_bridge",
   icc: "com.docker.network.bridge.enable_icc",
   masquerade: "com.docker.network.bridge.enable_ip_masquerade",
+  vxlanIds: "com.docker.network.driver.overlay.vxlanid_list",
+  multicast: "com.docker.network.driver.overlay.multicast",
+  encrypted: "encrypted",
 } as const;
 
 /** Refuses options that the driver does not know, by name. @throws NetworkError `unknown-option` */
