@@ -115,8 +115,10 @@ export class EndpointManager {
   async delete(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
     const { state, locks } = this.#context;
     const found = requireEndpoint(this.#context, id);
-    await locks.hold([`endpoint:${id}`, ...sandboxLock(found)], async () => {
+    const moved = await locks.hold([`endpoint:${id}`, ...sandboxLock(found)], async () => {
       const record = requireEndpoint(this.#context, id);
+      // Attached or detached while this waited: who takes an interface out of a sandbox holds that sandbox's lock.
+      if (record.sandbox?.id !== found.sandbox?.id) return true;
       if (record.sandbox && !force) {
         throw forbidden("active-containers", `endpoint with name ${record.name} id ${id} has active containers`, {
           hint: `detach it from container ${record.sandbox.container} first, or use -f`,
@@ -128,7 +130,9 @@ export class EndpointManager {
       await this.#commitOrFail(network, record, undefined, signal);
       await this.#context.naming.changed(undefined, record);
       if (teardown) await this.#context.kernel.teardown(teardown);
+      return false;
     });
+    if (moved) await this.delete(id, force, signal);
   }
 
   async attach(

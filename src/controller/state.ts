@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
+import type * as z from "zod";
 import type { Scope } from "../drivers/driver.ts";
-import { NetworkError, noService } from "../errors.ts";
+import { badRequest, NetworkError, noService } from "../errors.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { Json, Store, StoreEntry, Transaction } from "../store/store.ts";
@@ -96,7 +97,8 @@ export class State {
    * Commits one transaction; false where a precondition did not hold (what changed has been read again: decide anew).
    * `unchanged` lists keys that must still be at the version last seen; every put of a key that does not exist yet is
    * checked too when it is among them.
-   * @throws NetworkError `store-unavailable` where the store does not answer
+   * @throws NetworkError `store-unavailable` where the store does not answer, `invalid-record` (bad request) for a record past
+   * the bounds of its schema
    */
   async commit(
     scope: Scope,
@@ -107,6 +109,11 @@ export class State {
     },
     signal?: AbortSignal,
   ): Promise<boolean> {
+    for (const { key, value } of change.puts ?? []) {
+      const reason = reasonAgainst(key, value);
+      // A record that cannot be read again would own its name and addresses for ever.
+      if (reason !== undefined) throw badRequest("invalid-record", `invalid ${key.split("/")[0]}: ${reason}`);
+    }
     if ((await this.#settle(scope, signal)) && (change.unchanged ?? []).length > 0) return false;
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
@@ -192,12 +199,10 @@ export class State {
     this.#delete(scope, key);
     this.#versions.set(`${scope}/${key}`, entry.version);
     const room = key.slice(0, key.indexOf("/"));
-    const schema = { networks: networkRecord, endpoints: endpointRecord, sandboxes: sandboxRecord }[room];
-    if (!schema) return;
-    const parsed = schema.safeParse(entry.value);
+    const parsed = schemaOf(key)?.safeParse(entry.value);
+    if (!parsed) return;
     if (!parsed.success) {
-      const reasons = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-      this.#onInvalid(entry.key, reasons.join("; "));
+      this.#onInvalid(entry.key, reasonsOf(parsed.error));
       return;
     }
     if (!key.endsWith(`/${parsed.data.id}`)) {
@@ -270,6 +275,21 @@ export class State {
     if (this.#sandboxByContainer.get(record.container) === id) this.#sandboxByContainer.delete(record.container);
   }
 }
+
+const schemas = new Map<string, z.ZodType<NetworkRecord | EndpointRecord | SandboxRecord>>([
+  ["networks", networkRecord],
+  ["endpoints", endpointRecord],
+  ["sandboxes", sandboxRecord],
+]);
+const schemaOf = (key: string) => schemas.get(key.slice(0, key.indexOf("/")));
+const reasonsOf = (error: z.ZodError): string =>
+  error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
+
+/** Why a value is no record of its key, or undefined where it is. */
+const reasonAgainst = (key: string, value: Json): string | undefined => {
+  const parsed = schemaOf(key)?.safeParse(value);
+  return parsed?.error && reasonsOf(parsed.error);
+};
 
 const unavailable = (scope: Scope, cause: unknown) =>
   noService("store-unavailable", `the ${scope} store does not answer`, {
