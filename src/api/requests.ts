@@ -17,6 +17,8 @@ const internalOption = "com.docker.network.internal";
 const ipv6Option = "com.docker.network.enable_ipv6";
 /** As many as a record holds. */
 const maxSubnets = 64;
+/** Of one map: options, labels, auxiliary addresses. */
+const maxEntries = 256;
 const genericOption = "com.docker.network.generic";
 
 /** Go's strconv.ParseBool and its words. */
@@ -30,6 +32,8 @@ const parseBool = (value: unknown): boolean => {
 /** Values are text, as in the original; numbers and booleans are written out. */
 const textMap = (value: Readonly<Record<string, unknown>>, field: string): Record<string, string> => {
   const entries = Object.entries(value).filter(([, inner]) => inner !== null);
+  if (entries.length > maxEntries)
+    throw badRequest("too-many-entries", `invalid ${field}: at most ${maxEntries} entries`);
   for (const [name, inner] of entries) {
     if (name === "__proto__" || !["string", "number", "boolean"].includes(typeof inner)) {
       throw badRequest("invalid-option", `invalid ${field}: the value of ${shown(name)} is not text`);

@@ -97,8 +97,9 @@ const wantsJson = (request: IncomingMessage): boolean => {
 const sendError = ({ log }: ApiOptions, error: unknown, request: IncomingMessage, response: ServerResponse): void => {
   const { status, code, message, hint } = describeError(error);
   if (status >= 500) {
+    // Nobody is told, and nothing went wrong here, where the client gave up.
     const cause = error instanceof Error && error.cause !== undefined ? `: ${errorText(error.cause)}` : "";
-    log("error", `${request.method} ${request.url}: ${message}${cause}`);
+    log(response.destroyed ? "debug" : "error", `${request.method} ${request.url}: ${message}${cause}`);
   }
   // What is left of a body that nobody reads must not be taken for the next request.
   if (!request.complete) response.setHeader("connection", "close");

@@ -15,8 +15,11 @@ export type Log = (level: "debug" | "info" | "warning" | "error", message: strin
 export interface Naming {
   /** Makes the sandbox's directory: it exists before the namespace and goes after it, so that nothing of ours is forgotten. */
   prepare(sandbox: SandboxRecord): Promise<void>;
-  /** Writes the sandbox's files and starts its resolver, where it does not run. */
-  open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void>;
+  /**
+   * Writes the sandbox's files and starts its resolver, where it does not run.
+   * @param fresh the sandbox is new: a file of its creator's choice that cannot be written is an error, not a warning
+   */
+  open(sandbox: SandboxRecord, signal?: AbortSignal, fresh?: boolean): Promise<void>;
   /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
   changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void>;
   /** Stops the sandbox's resolver. */

@@ -172,6 +172,30 @@ describe("what is in use", () => {
     await libnetwork.deleteNetwork(network.id);
   });
 
+  it("keeps others from its sandbox while it is removed, also when it was attached only a moment before", async () => {
+    const { libnetwork, kernel, network, endpoint, sandbox } = await filled();
+    const other = await libnetwork.createEndpoint(network.id, { name: "other" });
+    const [began, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const teardown = kernel.teardown.bind(kernel);
+    kernel.teardown = async (plan) => {
+      began.resolve();
+      await go.promise;
+      await teardown(plan);
+    };
+    const first = [
+      libnetwork.attach(endpoint.id, sandbox.id),
+      libnetwork.deleteEndpoint(endpoint.id, { force: true }),
+    ] as const;
+    await began.promise;
+    // Its eth0 is still there, and no record of it any more.
+    const second = libnetwork.attach(other.id, sandbox.id);
+    await new Promise((resolve) => setImmediate(resolve));
+    go.resolve();
+    await Promise.all([...first, second]);
+    expect(kernel.devices(sandbox.key)).toEqual(["eth0"]);
+    expect(libnetwork.endpoint(other.id).interfaceName).toBe("eth0");
+  });
+
   it("goes with its sandbox", async () => {
     const { libnetwork, kernel, opened, network, endpoint, sandbox } = await filled();
     const free = await libnetwork.createEndpoint(network.id, { name: "free" });
@@ -450,6 +474,24 @@ describe("requests that make no sense", () => {
       status: 400,
       message: expect.stringMatching(/^invalid container ID/),
     });
+  });
+});
+
+describe("records past the bounds of their schema", () => {
+  it("are refused, not written: nothing would read them again, and their names and addresses were gone", async () => {
+    const { libnetwork, opened, network, endpoint, sandbox } = await filled();
+    const many = Array.from({ length: 257 }, (_, n) => `alias${n}`);
+    const before = await opened.keys();
+    for (const call of [
+      () => libnetwork.createEndpoint(network.id, { name: "many", aliases: many }),
+      () => libnetwork.attach(endpoint.id, sandbox.id, many),
+      () => libnetwork.createSandbox({ containerId: "c2", dns: many.map((_, n) => ip(`10.0.${n >> 8}.${n & 255}`)) }),
+      () => libnetwork.createNetwork({ name: "long", labels: { a: "v".repeat(5000) } }),
+    ]) {
+      expect(await refusal(call)).toMatchObject({ kind: "bad-request", code: "invalid-record" });
+    }
+    expect(await opened.keys()).toEqual(before);
+    expect((await libnetwork.createEndpoint(network.id, { name: "many" })).addresses).toEqual(["172.17.0.3/16"]);
   });
 });
 

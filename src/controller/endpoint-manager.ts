@@ -118,9 +118,12 @@ export class EndpointManager {
   async delete(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
     const { state, locks } = this.#context;
     const found = requireEndpoint(this.#context, id);
-    await locks.hold([`endpoint:${id}`, ...sandboxLock(found), Presence.lock(found.network)], async () => {
+    const held = [`endpoint:${id}`, ...sandboxLock(found), Presence.lock(found.network)];
+    const moved = await locks.hold(held, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const record = requireEndpoint(this.#context, id);
+        // Attached or detached while this waited: who takes an interface out of a sandbox holds that sandbox's lock.
+        if (record.sandbox?.id !== found.sandbox?.id) return true;
         if (record.sandbox && !force) throw this.#inUse(record, record.sandbox);
         const network = requireNetwork(this.#context, record.network);
         const change = { unchanged: [keys.endpoint(record.network, id)], deletes: endpointKeys(record) };
@@ -129,12 +132,13 @@ export class EndpointManager {
         const sandbox = isHere(this.#context, record) ? state.sandboxes.get(record.sandbox?.id ?? "") : undefined;
         if (sandbox) await this.#attachments.unwire(record, undefined, sandbox);
         else await this.#context.naming.changed(undefined, record);
-        return;
+        return false;
       }
       throw internal("contention", "the service could not be removed: other nodes change it too often", {
         hint: "try again",
       });
     });
+    if (moved) await this.delete(id, force, signal);
   }
 
   #inUse(record: EndpointRecord, { container, node }: NonNullable<EndpointRecord["sandbox"]>): NetworkError {

@@ -1,3 +1,4 @@
+import type * as z from "zod";
 import type { Scope } from "../drivers/driver.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
 import { addressOf } from "../net/prefix.ts";
@@ -10,6 +11,21 @@ import {
   type SandboxRecord,
   sandboxRecord,
 } from "./records.ts";
+
+const schemas = new Map<string, z.ZodType<NetworkRecord | EndpointRecord | SandboxRecord>>([
+  ["networks", networkRecord],
+  ["endpoints", endpointRecord],
+  ["sandboxes", sandboxRecord],
+]);
+const schemaOf = (key: string) => schemas.get(key.slice(0, key.indexOf("/")));
+const reasonsOf = (error: z.ZodError): string =>
+  error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
+
+/** Why a value is no record of its key, or undefined where it is. */
+export const reasonAgainst = (key: string, value: Json): string | undefined => {
+  const parsed = schemaOf(key)?.safeParse(value);
+  return parsed?.error && reasonsOf(parsed.error);
+};
 
 /** Networks that are remembered after they are gone. */
 const goneKept = 256;
@@ -75,13 +91,9 @@ export class RecordIndex {
    */
   protected putRecord(scope: Scope, key: string, value: Json): string | undefined {
     this.deleteRecord(key);
-    const room = key.slice(0, key.indexOf("/"));
-    const schema = { networks: networkRecord, endpoints: endpointRecord, sandboxes: sandboxRecord }[room];
-    if (!schema) return undefined;
-    const parsed = schema.safeParse(value);
-    if (!parsed.success) {
-      return parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
-    }
+    const parsed = schemaOf(key)?.safeParse(value);
+    if (!parsed) return undefined;
+    if (!parsed.success) return reasonsOf(parsed.error);
     const record = parsed.data;
     if (!key.endsWith(`/${record.id}`)) return "id: not the one of its key";
     if ("driver" in record) {

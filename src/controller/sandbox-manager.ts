@@ -43,7 +43,7 @@ export class SandboxManager {
       try {
         await naming.prepare(record);
         await kernel.apply(sandboxPlan(this.#context, record), signal);
-        await naming.open(record, signal);
+        await naming.open(record, signal, true);
       } catch (error) {
         await this.remove(record, []);
         throw error;

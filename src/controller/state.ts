@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Scope } from "../drivers/driver.ts";
-import { NetworkError, noService } from "../errors.ts";
+import { badRequest, NetworkError, noService } from "../errors.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
 import type { Json, Store, StoreEntry, Transaction, WatchEvent } from "../store/store.ts";
-import { RecordIndex } from "./record-index.ts";
+import { RecordIndex, reasonAgainst } from "./record-index.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 
 /** What others changed, as the records before and after: absent where there is none. */
@@ -84,9 +84,15 @@ export class State extends RecordIndex {
   /**
    * Commits one transaction. Call it without waiting for anything since the state was read that the change was decided on: the
    * versions checked are those known at the call. False where a precondition did not hold (what changed has been read again: decide anew).
-   * @throws NetworkError `store-unavailable` where the store does not answer
+   * @throws NetworkError `store-unavailable` where the store does not answer, `invalid-record` (bad request) for a record past
+   * the bounds of its schema
    */
   async commit(scope: Scope, change: Change, signal?: AbortSignal): Promise<boolean> {
+    for (const { key, value } of change.puts ?? []) {
+      const reason = reasonAgainst(key, value);
+      // A record that cannot be read again would own its name and addresses for ever.
+      if (reason !== undefined) throw badRequest("invalid-record", `invalid ${key.split("/")[0]}: ${reason}`);
+    }
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
       checks: (change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),

@@ -49,9 +49,10 @@ export const mtuOption = (options: Options): number | undefined => {
 export const interfaceNameOption = (options: Options, name: string): string | undefined => {
   const text = options[name];
   if (text === undefined) return undefined;
-  if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$/.test(text)) {
+  // `all` and `default` stand for every interface among the sysctls: the kernel gives such a link no IPv4.
+  if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$/.test(text) || text === "all" || text === "default") {
     throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not an interface name`, {
-      hint: "1 to 15 letters, digits, - or _",
+      hint: "1 to 15 letters, digits, - or _, and neither all nor default",
     });
   }
   return text;

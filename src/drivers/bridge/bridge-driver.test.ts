@@ -73,10 +73,19 @@ describe("options", () => {
     [{ [option.mtu]: "1e3" }, "not between 68 and 65535"],
     [{ [option.bridgeName]: "a/b" }, "not an interface name"],
     [{ [option.bridgeName]: "x".repeat(16) }, "not an interface name"],
+    [{ [option.bridgeName]: "all" }, "not an interface name"],
+    [{ [option.bridgeName]: "default" }, "not an interface name"],
     [{ [option.icc]: "yes" }, "not true or false"],
     [{ nosuch: "1" }, 'unknown option "nosuch" for driver bridge'],
   ])("%j is refused by name", (options, reason) => {
     expect(() => driver.checkNetwork(network({ options: options as Record<string, string> }))).toThrow(reason);
+  });
+
+  it("an MTU that carries no IPv6 is refused where there is IPv6, and leaves its sysctls alone where not", () => {
+    const small = { [option.mtu]: "1279" };
+    expect(() => driver.checkNetwork(network({ ipv6: true, options: small }))).toThrow("IPv6 needs 1280 at least");
+    expect(driver.checkNetwork(network({ ipv6: true, options: { [option.mtu]: "1280" } }))).toBeDefined();
+    expect(text(driver.createNetwork(network({ options: small })))).not.toContain("ipv6");
   });
 
   it("internal networks give no gateway, others one a family", () => {

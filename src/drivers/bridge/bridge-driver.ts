@@ -1,3 +1,4 @@
+import { badRequest } from "../../errors.ts";
 import type { FirewallNetwork } from "../../linux/firewall.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../../linux/plan.ts";
 import { macFromIp } from "../../net/mac.ts";
@@ -14,6 +15,10 @@ export const bridgeName = (network: Pick<DriverNetwork, "id" | "options">): stri
 /** The endpoint's link on the host; the original takes seven random digits, ours are the endpoint's. */
 export const hostLinkName = (endpoint: Pick<DriverEndpoint, "id">): string => `veth${endpoint.id.slice(0, 11)}`;
 
+/** IPV6_MIN_MTU of linux/ipv6.h: a link below it has no IPv6 at all, nor its sysctls. */
+const minimumIpv6Mtu = 1280;
+const carriesIpv6 = (mtu: number | undefined): boolean => mtu === undefined || mtu >= minimumIpv6Mtu;
+
 /** Driver `bridge`: a Linux bridge that carries the gateway address, a veth pair an endpoint, NAT to the outside. */
 export const bridgeDriver = (): NetworkDriver => ({
   name: "bridge",
@@ -25,7 +30,10 @@ export const bridgeDriver = (): NetworkDriver => ({
   checkNetwork(network): Options {
     refuseUnknown("bridge", network.options, known);
     interfaceNameOption(network.options, option.bridgeName);
-    mtuOption(network.options);
+    const mtu = mtuOption(network.options);
+    if (network.ipv6 && !carriesIpv6(mtu)) {
+      throw badRequest("invalid-option", `invalid option ${option.mtu}: IPv6 needs ${minimumIpv6Mtu} at least`);
+    }
     for (const name of [option.defaultBridge, option.icc, option.masquerade])
       booleanOption(network.options, name, false);
     return network.options;
@@ -55,8 +63,7 @@ export const bridgeDriver = (): NetworkDriver => ({
         },
       },
       // A sandbox must not be able to configure its host by router advertisements (CVE-2020-13401).
-      conf(6, "accept_ra", "0"),
-      conf(6, "disable_ipv6", network.ipv6 ? "0" : "1"),
+      ...(carriesIpv6(mtu) ? [conf(6, "accept_ra", "0"), conf(6, "disable_ipv6", network.ipv6 ? "0" : "1")] : []),
       ...network.subnets.flatMap(({ gateway }): Operation[] =>
         gateway ? [{ op: "address.add", namespace: hostNamespace, device: name, address: gateway, nodad: true }] : [],
       ),

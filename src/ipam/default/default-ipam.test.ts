@@ -112,6 +112,15 @@ describe("pools", () => {
       "needs the subnet",
     );
   });
+  it.each(["0.0.0.0/8", "127.1.0.0/16", "224.0.0.0/24", "239.1.0.0/16", "::/64", "ff02::/64"])(
+    "asked for are refused where no host can have their addresses: %s",
+    (text) => {
+      const family = text.includes(":") ? 6 : 4;
+      expect(() => ipam.choosePool({ family, space: "local", pool: pool(text) }, nothing)).toThrow(
+        `invalid subnet: ${text} overlaps`,
+      );
+    },
+  );
   it("of IPv6 come from a unique local /48 of the host, where there is one", () => {
     expect(() => ipam.choosePool({ family: 6, space: "local" }, nothing)).toThrow(
       "IPv6 address pool among the defaults",
