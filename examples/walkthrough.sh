@@ -198,7 +198,7 @@ says 'proxy l2miss l3miss' "proxy l2miss l3miss"
 says 'mtu 1450' "MTU 1450"
 says 'master br0' "a port of br0"
 show on dnet-1 ip netns exec 1ae bridge fdb show dev vxlan1
-says "$(printf '02:42:%02x:%02x:%02x:%02x' ${there//./ }) dst 172.17.0.4 self permanent" "the other sandbox behind the other host"
+says "$(printf '02:42:%02x:%02x:%02x:%02x' ${there//./ }) dst 172.17.0.4 (link-netnsid 0 )?self permanent" "the other sandbox behind the other host"
 show on dnet-1 sh -ec "umount /var/run/netns/c /var/run/netns/1ae; rm /var/run/netns/c /var/run/netns/1ae"
 show dnet -H "$one" network create -d overlay second
 show dnet -H "$one" network info second --format json

@@ -484,7 +484,7 @@ describe("records past the bounds of their schema", () => {
     const before = await opened.keys();
     for (const call of [
       () => libnetwork.createEndpoint(network.id, { name: "many", aliases: many }),
-      () => libnetwork.attach(endpoint.id, sandbox.id, many),
+      () => libnetwork.attach(endpoint.id, sandbox.id, { aliases: many }),
       () => libnetwork.createSandbox({ containerId: "c2", dns: many.map((_, n) => ip(`10.0.${n >> 8}.${n & 255}`)) }),
       () => libnetwork.createNetwork({ name: "long", labels: { a: "v".repeat(5000) } }),
     ]) {
