@@ -1,4 +1,6 @@
+import { type ChildProcess, spawn } from "node:child_process";
 import koffi from "koffi";
+import { afterEach, beforeAll, beforeEach } from "vitest";
 import type { DriverEndpoint, DriverHost, DriverNetwork, DriverPeer, DriverSandbox } from "../../src/drivers/driver.ts";
 import { overlayDriver } from "../../src/drivers/overlay/overlay-driver.ts";
 import { type Plan, plan } from "../../src/linux/plan.ts";
@@ -6,7 +8,7 @@ import { WorkerKernel } from "../../src/linux/worker-kernel.ts";
 import { type Ip, parseIp } from "../../src/net/ip.ts";
 import { macFromIp } from "../../src/net/mac.ts";
 import { addressOf, parseInterfaceAddress, parsePrefix } from "../../src/net/prefix.ts";
-import { run, shell } from "../own-host.ts";
+import { enterOwnHost, expectNothingLeft, run, shell } from "../own-host.ts";
 
 /** Hosts on one LAN, each a network namespace with a kernel worker of its own; and what a controller would tell the driver. */
 
@@ -40,7 +42,7 @@ const peers = present(driver.peers);
 export class LanHost {
   readonly name: string;
   readonly path: string;
-  readonly host: DriverHost;
+  host: DriverHost;
   kernel: WorkerKernel;
 
   constructor(n: number, more: Partial<DriverHost> = {}) {
@@ -112,6 +114,7 @@ export class LanHost {
     );
   }
 
+  /** A sandbox's attachment, its namespace included. */
   async attach(network: DriverNetwork, endpoint: DriverEndpoint): Promise<void> {
     await this.kernel.apply(this.attachPlan(network, endpoint, this.sandbox(endpoint.name)));
   }
@@ -128,6 +131,12 @@ export class LanHost {
 
   async forget(network: DriverNetwork, ...known: readonly DriverPeer[]): Promise<void> {
     await this.kernel.apply(plan(...known.map((peer) => peers.remove(network, this.host, peer))));
+  }
+
+  /** A program that goes on running in a sandbox, or on the host itself. */
+  start(endpoint: DriverEndpoint | undefined, program: string, ...args: readonly string[]): ChildProcess {
+    const path = endpoint === undefined ? this.path : this.sandbox(endpoint.name).namespace;
+    return spawn("nsenter", [`--net=${path}`, program, ...args], { stdio: ["ignore", "pipe", "inherit"] });
   }
 
   in(endpoint: DriverEndpoint, program: string, ...args: readonly string[]): string {
@@ -195,5 +204,43 @@ export const peerOf = (endpoint: DriverEndpoint, where: LanHost): DriverPeer => 
   return { addresses: endpoint.addresses, mac: endpoint.mac, vtep: where.host.vtep };
 };
 
-export const makeLan = (): void => void shell("ip link add lan type bridge mcast_snooping 0 && ip link set lan up");
-export const removeLan = (): void => void shell("ip link delete lan");
+/** A LAN with hosts 1 to `count` for each test of a file; nothing is left of it afterwards. */
+export const useLan = (count: number, more: Partial<DriverHost> = {}): readonly LanHost[] => {
+  const hosts: LanHost[] = [];
+  beforeAll(enterOwnHost);
+  beforeEach(() => {
+    shell("ip link add lan type bridge mcast_snooping 0 && ip link set lan up");
+    for (let n = 1; n <= count; n++) hosts.push(new LanHost(n, more));
+  });
+  afterEach(async () => {
+    for (const host of hosts.splice(0)) await host.close();
+    run("ip", "link", "delete", "lan");
+    expectNothingLeft();
+  });
+  return hosts;
+};
+
+/** Brings endpoints up on their hosts and tells every host of all others. */
+export const wire = async (
+  network: DriverNetwork,
+  placed: readonly (readonly [LanHost, DriverEndpoint])[],
+): Promise<void> => {
+  const hosts = [...new Set(placed.map(([host]) => host))];
+  for (const host of hosts) {
+    await host.arrive(
+      network,
+      hosts.filter((other) => other !== host),
+    );
+  }
+  for (const [host, endpoint] of placed) await host.attach(network, endpoint);
+  for (const host of hosts) {
+    await host.know(network, ...placed.map(([where, endpoint]) => peerOf(endpoint, where)));
+  }
+};
+
+/** The host at a place of the list. */
+export const hostOf = (hosts: readonly LanHost[], n: number): LanHost => {
+  const host = hosts[n - 1];
+  if (host === undefined) throw new Error(`no host ${n}`);
+  return host;
+};

@@ -34,6 +34,7 @@ export const rtm = {
   NEWRULE: 32,
   DELRULE: 33,
   GETRULE: 34,
+  GETNSID: 90,
 } as const;
 /** if_link.h: IFLA_* */
 export const ifla = {
@@ -82,6 +83,8 @@ export const RTPROT_DNET = 215;
 /** fib_rules.h: FRA_* */
 export const fra = { DST: 1, SRC: 2, PRIORITY: 6, PROTOCOL: 21, TABLE: 15 } as const;
 export const FR_ACT_TO_TBL = 1;
+/** net_namespace.h: NETNSA_* */
+export const netnsa = { NSID: 1, FD: 3 } as const;
 /** neighbour.h: NDA_*, NUD_*, NTF_* */
 export const nda = { DST: 1, LLADDR: 2, VNI: 7, IFINDEX: 8 } as const;
 export const NUD_PERMANENT = 0x80;
