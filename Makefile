@@ -33,6 +33,7 @@ check: setup
 	@$(RUN) $(BIN)/biome check --error-on-warnings .
 	@$(RUN) node scripts/lint-imports.ts
 	@$(RUN) node scripts/errors-doc.ts --check
+	@$(RUN) node scripts/firewall-doc.ts --check
 	@$(RUN) $(BIN)/vitest run --project unit
 
 test: check packages build

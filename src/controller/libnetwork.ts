@@ -3,14 +3,12 @@ import type { NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
-import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { hostNamespace, plan } from "../linux/plan.ts";
+import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
 import {
   type Context,
-  driverNetwork,
   idOfMark,
   type Log,
   type Naming,
@@ -19,6 +17,7 @@ import {
   requireSandbox,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Locks } from "./locks.ts";
 import type {
   Controller,
@@ -85,12 +84,15 @@ export class Libnetwork implements Controller {
     });
     await state.load(options.signal);
     const instance = await instanceId(options.stores.local, options.signal);
+    const { kernel } = options;
+    const locks = new Locks();
+    const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
     const context: Context = {
       state,
-      kernel: options.kernel,
+      kernel,
       drivers: new Map(options.drivers.map((driver) => [driver.name, driver])),
       ipam: options.ipam,
-      locks: new Locks(),
+      locks,
       naming: options.naming(state),
       log,
       instance,
@@ -98,12 +100,18 @@ export class Libnetwork implements Controller {
       defaultNetwork: options.defaultNetwork ?? "bridge",
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
-      firewallTable: options.firewall === "none" ? undefined : `dnet_${instance}`,
+      firewallTable: table,
+      firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
     const libnetwork = new Libnetwork(context);
-    await reconcile(context, libnetwork.#sandboxes, options.signal);
-    await libnetwork.#ensureDefaultNetwork();
-    return libnetwork;
+    try {
+      await reconcile(context, libnetwork.#sandboxes, options.signal);
+      await libnetwork.#ensureDefaultNetwork();
+      return libnetwork;
+    } catch (error) {
+      await context.firewall.close();
+      throw error;
+    }
   }
 
   async #ensureDefaultNetwork(): Promise<void> {
@@ -192,20 +200,6 @@ export class Libnetwork implements Controller {
     await this.#sandboxes.delete(id);
   }
 
-  /** Rules protect what runs on after us; where nothing does, they go. */
-  async #removeEmptyFirewall(): Promise<void> {
-    const { firewallTable: table, state, drivers, kernel, log } = this.#context;
-    const used = [...state.networks.values()].some(
-      (network) => drivers.get(network.driver)?.firewall(driverNetwork(this.#context, network)) !== undefined,
-    );
-    if (table === undefined || used) return;
-    try {
-      await kernel.apply(plan({ op: "nft.apply", namespace: hostNamespace, script: firewallClear(table) }));
-    } catch (error) {
-      log("warning", `could not remove the empty nftables table ${table}: ${errorText(error)}`);
-    }
-  }
-
   /** Work to do when the controller is closed, after its own. */
   onClose(work: () => Promise<void>): void {
     this.#closing.push(work);
@@ -215,7 +209,7 @@ export class Libnetwork implements Controller {
     // What is under way ends in order; what does not is a difference that the next start removes.
     await this.#context.locks.idle(closeDeadline);
     await this.#context.naming.closeAll();
-    await this.#removeEmptyFirewall();
+    await this.#context.firewall.close();
     for (const work of this.#closing.splice(0)) await work();
   }
 }

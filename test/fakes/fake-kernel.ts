@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { forbidden, internal } from "../../src/errors.ts";
-import type { Kernel, Observed, OpenedSocket } from "../../src/linux/kernel.ts";
+import type { ForeignChange, Kernel, Observed, OpenedSocket, RulesetDifference } from "../../src/linux/kernel.ts";
 import { hostNamespace, inversePlan, type Operation, type Plan } from "../../src/linux/plan.ts";
 
 /** A link that the fake kernel has: the end of a veth pair that is in the host's namespace stands for both. */
@@ -213,6 +213,31 @@ export class FakeKernel implements Kernel {
 
   async openSockets(): Promise<readonly OpenedSocket[]> {
     return [];
+  }
+
+  /** What the next comparison of tables finds. */
+  difference: RulesetDifference | undefined;
+  readonly #watchers = new Set<(change: ForeignChange) => void>();
+
+  /** Somebody else changes the host's rules. */
+  changeRules(difference: RulesetDifference, change?: ForeignChange): void {
+    this.difference = difference;
+    for (const tell of this.#watchers) tell(change);
+  }
+
+  async compareTables(): Promise<RulesetDifference | undefined> {
+    const { difference } = this;
+    this.difference = undefined;
+    return difference;
+  }
+
+  async watchTables(_name: string, onChange: (change: ForeignChange) => void): Promise<() => void> {
+    this.#watchers.add(onChange);
+    return () => this.#watchers.delete(onChange);
+  }
+
+  async holdConnections(): Promise<() => void> {
+    return () => undefined;
   }
 
   async close(): Promise<void> {}
