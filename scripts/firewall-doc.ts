@@ -44,11 +44,7 @@ const generated = [
   "\n## Chains and rules\n",
   ...chains.map(
     ({ name, hook, purpose, rules }) =>
-      `\n### \`${name}\`: ${purpose}\n\n${hook === undefined ? "" : `\`${hook}\`\n\n`}${
-        rules.length === 0
-          ? "Filled by the ports' part.\n"
-          : `| rule | why |\n|---|---|\n${rules.map(ruleRow).join("")}`
-      }`,
+      `\n### \`${name}\`: ${purpose}\n\n${hook === undefined ? "" : `\`${hook}\`\n\n`}${`| rule | why |\n|---|---|\n${rules.map(ruleRow).join("")}`}`,
   ),
   "\n## Twelve configurations\n\nWhat each puts into the sets; the whole batches are in `test/golden/firewall`.\n\n",
   sections.join("\n"),

@@ -7,14 +7,14 @@ import {
   firewallRemove,
   firewallRuleset,
 } from "../linux/firewall.ts";
-import type { ForeignChange, Kernel, RulesetDifference } from "../linux/kernel.ts";
+import type { ForeignChange, Kernel, TableDifference } from "../linux/kernel.ts";
 import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
 import type { Log } from "./context.ts";
 import type { Locks } from "./locks.ts";
 
 /** The host's ruleset as the managers of the model change it. */
 export interface Firewall {
-  /** Chains of another part, in every ruleset from now on; register it before `restore`. */
+  /** A table of another part, kept like ours from then on. */
   register(part: FirewallPart): void;
   /** Replaces the whole ruleset by one for these networks, and guards it from then on. */
   restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void>;
@@ -91,7 +91,12 @@ export class FirewallGuard implements Firewall {
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
-    this.#stops.push(await this.#kernel.watchTables(this.#table, (change) => this.#changed(change)));
+    this.#stops.push(
+      await this.#kernel.watchTables(
+        (table) => this.#tables().includes(table),
+        (change) => this.#changed(change),
+      ),
+    );
     await this.exclusive(async () => {
       this.#networks.clear();
       for (const network of networks) this.#networks.set(network.bridge, network);
@@ -143,6 +148,10 @@ export class FirewallGuard implements Firewall {
     return this.#locks.hold([lock], work);
   }
 
+  #tables(): readonly string[] {
+    return [this.#table, ...this.#parts.map(({ table }) => table)];
+  }
+
   #script(networks: Iterable<FirewallNetwork> = this.#networks.values()): string {
     return firewallRuleset(this.#table, [...networks], this.#parts);
   }
@@ -173,16 +182,16 @@ export class FirewallGuard implements Firewall {
     await this.exclusive(async () => {
       if (this.#closed) return;
       const began = performance.now();
-      const name = `inet ${this.#table}`;
-      const difference = await this.#kernel.compareTables(this.#script(), [name]);
-      if (!difference) {
+      const tables = this.#tables().map((table) => `inet ${table}`);
+      const differences = await this.#kernel.compareTables(this.#script(), tables);
+      if (differences.length === 0) {
         this.#notBefore = performance.now() + pause;
         return;
       }
       await this.#replace();
       const by = this.#author ? ` (changed by ${this.#author.program}, process ${this.#author.pid})` : "";
       const took = Math.round(performance.now() - began);
-      this.#log("warning", `found ${differenceText(name, difference)}${by}: replaced it, in ${took} ms`);
+      this.#log("warning", `found ${differences.map(differenceText).join("; ")}${by}: replaced, in ${took} ms`);
     });
   }
 
@@ -207,8 +216,8 @@ export class FirewallGuard implements Firewall {
 const isOfRules = (error: unknown): boolean => error instanceof NetworkError && error.code === "nft";
 
 /** `table inet t without 2 of 60 lines (first: ...), expected 60`. */
-const differenceText = (table: string, { missing, extra, expected, reordered }: RulesetDifference): string => {
-  if (missing.length >= expected) return `no table ${table}, expected ${expected} lines`;
+const differenceText = ({ table, missing, extra, expected, reordered }: TableDifference): string => {
+  if (missing.length >= expected && extra.length === 0) return `no table ${table}, expected ${expected} lines`;
   if (reordered) return `table ${table} in another order, expected ${expected} lines in ours`;
   const parts = [
     missing.length > 0 && `without ${missing.length} of ${expected} lines (first: ${missing[0]})`,

@@ -1,4 +1,4 @@
-import type { RulesetDifference } from "./kernel.ts";
+import type { TableDifference } from "./kernel.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { applyNft, listTable } from "./nft.ts";
 
@@ -10,14 +10,17 @@ export const compareTables = (
   namespaces: Namespaces,
   script: string,
   tables: readonly string[],
-): RulesetDifference | undefined => {
-  const list = (): string => tables.map((table) => listTable(table) ?? "").join("");
+): readonly TableDifference[] => {
+  const list = (): readonly string[] => tables.map((table) => listTable(table) ?? "");
   const found = list();
   const expected = namespaces.scratch(() => {
     applyNft(script);
     return list();
   });
-  return found === expected ? undefined : differenceOf(linesOf(expected), linesOf(found));
+  return tables.flatMap((table, n) => {
+    const [should, is] = [expected[n] ?? "", found[n] ?? ""];
+    return should === is ? [] : [{ table, ...differenceOf(linesOf(should), linesOf(is)) }];
+  });
 };
 
 /** Lines without their place: elements of a set stand one a line, the first and the last with brackets. */
@@ -27,7 +30,7 @@ const linesOf = (listing: string): readonly string[] =>
     .map((line) => line.replace(/^\s*(elements = \{ )?/, "").replace(/(,| \})$/, ""))
     .filter((line) => line !== "" && line !== "}");
 
-export const differenceOf = (expected: readonly string[], found: readonly string[]): RulesetDifference => {
+export const differenceOf = (expected: readonly string[], found: readonly string[]): Omit<TableDifference, "table"> => {
   const missing = without(expected, found);
   const extra = without(found, expected);
   return { missing, extra, expected: expected.length, reordered: missing.length === 0 && extra.length === 0 };

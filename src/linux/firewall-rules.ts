@@ -62,6 +62,13 @@ export const sets: readonly NamedSet[] = [
       purpose: `subnets that nobody outside reaches by their addresses, IPv${family}`,
     },
     {
+      name: `reachable${family}`,
+      kind: "set",
+      type: `ipv${family}_addr . inet_proto . inet_service`,
+      flags: "interval",
+      purpose: `published ports at sandboxes' own addresses, IPv${family}`,
+    },
+    {
       name: `masquerade${family}`,
       kind: "set",
       type: `ipv${family}_addr`,
@@ -172,7 +179,30 @@ export const chains: readonly Chain[] = [
       },
     ],
   },
-  { name: "published", purpose: "accepts what comes to a published port", rules: [] },
+  {
+    name: "published",
+    purpose: "accepts what comes to a published port",
+    rules: [
+      {
+        match: "ct status dnat",
+        verdict: "accept",
+        reason: "it was sent to a port of this host that leads here",
+        concerns: open,
+      },
+      {
+        match: "ip daddr . meta l4proto . th dport @reachable4",
+        verdict: "accept",
+        reason: "a published port at the sandbox's own address, IPv4 (mode nat was dropped before)",
+        concerns: inMode("routed"),
+      },
+      {
+        match: "ip6 daddr . meta l4proto . th dport @reachable6",
+        verdict: "accept",
+        reason: "a published port at the sandbox's own address, IPv6 (mode nat was dropped before)",
+        concerns: inMode("routed"),
+      },
+    ],
+  },
   {
     name: "mode_nat",
     purpose: "gateway mode nat, and families that a network has not",

@@ -2,7 +2,15 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { configurations } from "../../scripts/firewall-configurations.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
-import { firewallAdd, firewallClear, firewallRemove, firewallRuleset } from "./firewall.ts";
+import { parseIp } from "../net/ip.ts";
+import {
+  firewallAdd,
+  firewallClear,
+  firewallReach,
+  firewallRemove,
+  firewallRuleset,
+  firewallUnreach,
+} from "./firewall.ts";
 
 const table = "dnet_0badcafe";
 const driver = bridgeDriver();
@@ -45,17 +53,19 @@ describe.each(configurations)("the ruleset of $name, in the kernel", ({ networks
   });
 });
 
-it("makes room for another part's chains, maps and rules", () => {
-  const part = () => `  map ports { type inet_service : inet_service; elements = { 8080 : 80 }; }
-  chain published {
-    tcp dport 80 ct status dnat accept comment "port 8080"
-  }
-  chain ports {
-    type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local dnat ip to 10.0.0.2 : tcp dport map @ports
-  }
-`;
-  const listing = apply(firewallRuleset(table, [], [part]));
-  expect(listing).toContain("8080 : 80");
-  expect(/chain published \{[^}]*\}/.exec(listing)?.[0]).toContain('accept comment "port 8080"');
+it("makes the tables of other parts in the same batch, and opens what they reach", () => {
+  const ports = [
+    { address: parseIp("172.18.0.2"), protocol: "tcp", port: 80, count: 1 },
+    { address: parseIp("fd00:18::2"), protocol: "udp", port: 5000, count: 10 },
+  ] as const;
+  const part = { table: "other", ruleset: () => "add table inet other\n", reachable: () => ports };
+  const whole = firewallRuleset(table, [], [part]);
+  const listing = apply(whole);
+  expect(listing).toContain("table inet other {");
+  expect(listing).toContain("172.18.0.2 . tcp . 80");
+  expect(listing).toContain("fd00:18::2 . udp . 5000-5009");
+  const [reach, unreach] = [firewallReach(table, ports), firewallUnreach(table, ports)];
+  const empty = apply(firewallRuleset(table, []));
+  expect(apply(firewallRuleset(table, []), reach, reach, "add table inet other")).toBe(listing);
+  expect(apply(firewallRuleset(table, []), reach, unreach, unreach)).toBe(empty);
 });

@@ -1,4 +1,4 @@
-import type { Ip } from "../net/ip.ts";
+import { familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { type Element, elementsOf } from "./firewall-elements.ts";
 import { type Chain, chains, type NamedSet, ruleText, sets } from "./firewall-rules.ts";
@@ -31,11 +31,24 @@ export interface FirewallNetwork {
   readonly source?: Readonly<Partial<Record<4 | 6, Ip>>>;
 }
 
-/**
- * More for the table, made by another part (published ports): text inside `table inet NAME { ... }`. It may declare chains, maps
- * and sets of its own, and add rules to the chain `published`, which decides before networks are kept apart.
- */
-export type FirewallPart = (table: string) => string;
+/** A port of a sandbox that is reached at the sandbox's own address where its network is routed. */
+export interface ReachablePort {
+  readonly address: Ip;
+  readonly protocol: "tcp" | "udp" | "sctp";
+  /** The first of `count` ports. */
+  readonly port: number;
+  readonly count: number;
+}
+
+/** A table of another part (published ports) that is kept like ours. */
+export interface FirewallPart {
+  /** Its name in family `inet`. */
+  readonly table: string;
+  /** The batch that makes it as it should be, whatever is there; or removes it. */
+  ruleset(): string;
+  /** What it lets in at sandboxes' own addresses. */
+  reachable?(): readonly ReachablePort[];
+}
 
 const statement = (verb: "add" | "delete", table: string, { set, key, value }: Element): string =>
   `${verb} element inet ${table} ${set} { ${key}${value !== undefined && verb === "add" ? ` : ${value}` : ""} }\n`;
@@ -53,6 +66,24 @@ export const firewallRemove = (table: string, network: FirewallNetwork): string 
     .map((element) => statement("add", table, element) + statement("delete", table, element))
     .join("");
 
+const reachElements = (ports: readonly ReachablePort[]): readonly Element[] =>
+  ports.map(({ address, protocol, port, count }) => ({
+    set: `reachable${familyOf(address)}`,
+    key: `${address} . ${protocol} . ${count > 1 ? `${port}-${port + count - 1}` : port}`,
+  }));
+
+/** The batch that lets ports be reached at their sandboxes' addresses, where the network is routed; it may be repeated. */
+export const firewallReach = (table: string, ports: readonly ReachablePort[]): string =>
+  reachElements(ports)
+    .map((element) => statement("add", table, element))
+    .join("");
+
+/** The batch that takes that back, whatever of it is there. */
+export const firewallUnreach = (table: string, ports: readonly ReachablePort[]): string =>
+  reachElements(ports)
+    .map((element) => statement("add", table, element) + statement("delete", table, element))
+    .join("");
+
 const setText = ({ name, kind, type, flags, purpose }: NamedSet): string =>
   `  ${kind} ${name} { type ${type}; ${flags === undefined ? "" : `flags ${flags}; `}comment "${purpose}"; }\n`;
 
@@ -64,7 +95,7 @@ const chainText = ({ name, hook, purpose, rules }: Chain): string =>
     "  }\n",
   ].join("");
 
-/** The batch that replaces the whole table by one for these networks, atomically. */
+/** The batch that replaces the whole table by one for these networks, and those of other parts, atomically. */
 export const firewallRuleset = (
   table: string,
   networks: readonly FirewallNetwork[],
@@ -76,9 +107,9 @@ export const firewallRuleset = (
     // A chain must be there before another names it.
     ...chains.filter(({ hook }) => hook === undefined).map(chainText),
     ...chains.filter(({ hook }) => hook !== undefined).map(chainText),
-    ...parts.map((part) => part(table)),
     "}\n",
     ...networks.map((network) => firewallAdd(table, network)),
+    ...parts.map((part) => firewallReach(table, part.reachable?.() ?? []) + part.ruleset()),
   ].join("");
 
 /** The batch that removes the table, also where it is not there. */

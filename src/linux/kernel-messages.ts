@@ -1,5 +1,5 @@
 import type { ErrorKind } from "../errors.ts";
-import type { Observed, OpenedSocket, RulesetDifference, SocketRequest } from "./kernel.ts";
+import type { Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 
 /** What the main thread and the kernel worker say to each other. */
@@ -30,5 +30,5 @@ export interface KernelReply {
   readonly sockets?: readonly OpenedSocket[];
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
-  readonly difference?: RulesetDifference | undefined;
+  readonly differences?: readonly TableDifference[];
 }

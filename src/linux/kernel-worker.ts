@@ -43,7 +43,7 @@ const answer = (request: KernelRequest): KernelReply => {
       case "observe":
         return { id, errors: [], observed: observe(namespaces, request.namespace) };
       case "compare":
-        return { id, errors: [], difference: compareTables(namespaces, request.script, request.tables) };
+        return { id, errors: [], differences: compareTables(namespaces, request.script, request.tables) };
       case "watch":
         return { id, errors: [], sockets: [{ fd: openRulesetWatch(), port: 0 }] };
       case "hold":

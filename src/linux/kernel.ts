@@ -39,8 +39,10 @@ export interface OpenedSocket {
   readonly port: number;
 }
 
-/** How the host's tables differ from what they should be, in lines of nft's listing. */
-export interface RulesetDifference {
+/** How a table of the host differs from what it should be, in lines of nft's listing. */
+export interface TableDifference {
+  /** Family and name: `inet t`. */
+  readonly table: string;
   readonly missing: readonly string[];
   readonly extra: readonly string[];
   /** Lines that there should be. */
@@ -72,18 +74,16 @@ export interface Kernel {
   /**
    * Compares tables of the host with what a script makes of an empty host.
    * @param tables family and name: `inet t`
-   * @returns undefined where they are the same
+   * @returns those that are not the same
    */
-  compareTables(
-    script: string,
-    tables: readonly string[],
-    signal?: AbortSignal,
-  ): Promise<RulesetDifference | undefined>;
+  compareTables(script: string, tables: readonly string[], signal?: AbortSignal): Promise<readonly TableDifference[]>;
   /**
-   * Tells of every change of the host's tables of a name that was not made through this object, without polling.
+   * Tells of every change of the host's tables that was not made through this object, without polling.
+   * @param isOurs whether a table of that name, of whatever family, is looked after
    * @returns what ends it
    */
-  watchTables(name: string, onChange: (change: ForeignChange) => void): Promise<() => void>;
+  watchTables(isOurs: (table: string) => boolean, onChange: (change: ForeignChange) => void): Promise<() => void>;
+
   /**
    * Makes a table that nobody else can remove, so that translated connections go on while all other tables are gone.
    * @returns what removes it

@@ -2,7 +2,7 @@ import { closeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
-import type { ForeignChange, Kernel, Observed, OpenedSocket, RulesetDifference, SocketRequest } from "./kernel.ts";
+import type { ForeignChange, Kernel, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { prepareRulesetWatch, watchRuleset } from "./ruleset-watch.ts";
@@ -74,17 +74,20 @@ export class WorkerKernel implements Kernel {
     script: string,
     tables: readonly string[],
     signal?: AbortSignal,
-  ): Promise<RulesetDifference | undefined> {
-    const { errors, difference } = await this.#ask({ kind: "compare", script, tables }, signal);
+  ): Promise<readonly TableDifference[]> {
+    const { errors, differences = [] } = await this.#ask({ kind: "compare", script, tables }, signal);
     if (errors[0]) throw toError(errors[0]);
-    return difference;
+    return differences;
   }
 
-  async watchTables(name: string, onChange: (change: ForeignChange) => void): Promise<() => void> {
+  async watchTables(
+    isOurs: (table: string) => boolean,
+    onChange: (change: ForeignChange) => void,
+  ): Promise<() => void> {
     prepareRulesetWatch();
     const fd = await this.#descriptor({ kind: "watch" });
     const changes = new ForeignChanges((change) => {
-      if (!change || change.tables.has(name)) onChange(change && { program: change.program, pid: change.pid });
+      if (!change || [...change.tables].some(isOurs)) onChange(change && { program: change.program, pid: change.pid });
     });
     this.#changes.add(changes);
     const stop = watchRuleset(fd, (change) => changes.changed(change, this.#waiting.size > 0 ? this.#id : undefined));
