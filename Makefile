@@ -40,6 +40,7 @@ check-lint:
 	@$(RUN) $(BIN)/biome check --error-on-warnings .
 	@$(RUN) node scripts/lint-imports.ts
 	@$(RUN) node scripts/errors-doc.ts --check
+	@$(RUN) node scripts/firewall-doc.ts --check
 
 check-unit:
 	@$(RUN) $(BIN)/vitest run --project unit

@@ -4,6 +4,7 @@ import type { Ipam } from "../ipam/ipam.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
+import type { Firewall } from "./firewall-guard.ts";
 import type { Locks } from "./locks.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
@@ -56,6 +57,7 @@ export interface Context {
   readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
   /** Name of the nftables table, or undefined with firewall backend `none`. */
   readonly firewallTable: string | undefined;
+  readonly firewall: Firewall;
 }
 
 /** @throws NetworkError `no-driver` (not found), quickly: there is no plugin to wait for */

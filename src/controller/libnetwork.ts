@@ -3,15 +3,13 @@ import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
-import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { hostNamespace, plan } from "../linux/plan.ts";
+import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
-  driverNetwork,
   idOfMark,
   type Log,
   type Naming,
@@ -20,6 +18,7 @@ import {
   requireSandbox,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { GlobalCopy } from "./global-copy.ts";
@@ -134,12 +133,15 @@ export class Libnetwork implements Controller {
     });
     await state.load("local", options.signal);
     const instance = await instanceId(options.stores.local, options.signal);
+    const { kernel } = options;
+    const locks = new Locks();
+    const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
     const context: Context = {
       state,
-      kernel: options.kernel,
+      kernel,
       drivers: new Map(options.drivers.map((driver) => [driver.name, driver])),
       ipam: options.ipam,
-      locks: new Locks(),
+      locks,
       naming: options.naming(state),
       log,
       instance,
@@ -154,13 +156,20 @@ export class Libnetwork implements Controller {
       defaultNetwork: options.defaultNetwork ?? "bridge",
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
-      firewallTable: options.firewall === "none" ? undefined : `dnet_${instance}`,
+      firewallTable: table,
+      firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
     const libnetwork = new Libnetwork(context, options);
-    await libnetwork.#loadGlobal(options.signal);
-    await libnetwork.#reconcile(options.signal);
-    await libnetwork.#ensureDefaultNetwork();
-    return libnetwork;
+    try {
+      await libnetwork.#loadGlobal(options.signal);
+      await libnetwork.#reconcile(options.signal);
+      await libnetwork.#ensureDefaultNetwork();
+      return libnetwork;
+    } catch (error) {
+      await libnetwork.#follower?.close();
+      await context.firewall.close();
+      throw error;
+    }
   }
 
   async #loadGlobal(signal?: AbortSignal): Promise<void> {
@@ -288,20 +297,6 @@ export class Libnetwork implements Controller {
     await this.#sandboxes.delete(id);
   }
 
-  /** Rules protect what runs on after us; where nothing does, they go. */
-  async #removeEmptyFirewall(): Promise<void> {
-    const { firewallTable: table, state, drivers, kernel, log } = this.#context;
-    const used = [...state.networks.values()].some(
-      (network) => drivers.get(network.driver)?.firewall(driverNetwork(this.#context, network)) !== undefined,
-    );
-    if (table === undefined || used) return;
-    try {
-      await kernel.apply(plan({ op: "nft.apply", namespace: hostNamespace, script: firewallClear(table) }));
-    } catch (error) {
-      log("warning", `could not remove the empty nftables table ${table}: ${errorText(error)}`);
-    }
-  }
-
   /** Work to do when the controller is closed, after its own. */
   onClose(work: () => Promise<void>): void {
     this.#closing.push(work);
@@ -314,7 +309,7 @@ export class Libnetwork implements Controller {
     await this.#reconciling;
     if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
     await this.#context.naming.closeAll();
-    await this.#removeEmptyFirewall();
+    await this.#context.firewall.close();
     for (const work of this.#closing.splice(0)) await work();
   }
 }

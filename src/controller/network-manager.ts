@@ -1,8 +1,6 @@
 import type { NetworkDriver, Options, Subnet } from "../drivers/driver.ts";
 import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
 import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
-import { firewallAdd, firewallRemove } from "../linux/firewall.ts";
-import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
 import { type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
 import { type Context, driverNetwork, driverOf, requireNetwork, usableDriver } from "./context.ts";
@@ -161,28 +159,10 @@ export class NetworkManager {
     return result;
   }
 
-  /** The driver's plan and the network's part of the ruleset, as one plan. */
-  plan(record: NetworkRecord): Plan {
-    const driver = driverOf(this.#context, record.driver);
-    const create = driver.createNetwork(driverNetwork(this.#context, record));
-    const table = this.#context.firewallTable;
-    const part = this.#firewallOf(record);
-    if (!part || table === undefined) return create;
-    // Rules exist before the link is up: no packet passes unprotected.
-    return plan(
-      {
-        op: "nft.apply",
-        namespace: hostNamespace,
-        script: firewallAdd(table, part),
-        undo: firewallRemove(table, part),
-      },
-      create,
-    );
-  }
-
   async #realise(record: NetworkRecord, signal?: AbortSignal): Promise<NetworkRecord> {
+    const create = driverOf(this.#context, record.driver).createNetwork(driverNetwork(this.#context, record));
     try {
-      await this.#context.kernel.apply(this.plan(record), signal);
+      await this.#context.firewall.protect(this.#firewallOf(record), create, signal);
       return record;
     } catch (error) {
       await this.#forget(record);
@@ -223,18 +203,11 @@ export class NetworkManager {
       );
     });
     try {
-      await context.kernel.teardown(this.teardownPlan(record));
+      const remove = driver.deleteNetwork(driverNetwork(context, record));
+      await context.firewall.release(this.#firewallOf(record), remove);
     } finally {
       this.#retiring.delete(id);
     }
-  }
-
-  teardownPlan(record: NetworkRecord): Plan {
-    const remove = driverOf(this.#context, record.driver).deleteNetwork(driverNetwork(this.#context, record));
-    const table = this.#context.firewallTable;
-    const part = this.#firewallOf(record);
-    if (!part || table === undefined) return remove;
-    return plan(remove, { op: "nft.apply", namespace: hostNamespace, script: firewallRemove(table, part) });
   }
 
   get context(): Context {

@@ -1,5 +1,4 @@
 import { errorText } from "../errors.ts";
-import { type FirewallNetwork, firewallRuleset } from "../linux/firewall.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
 import { Presence } from "./presence.ts";
@@ -26,7 +25,8 @@ export const reconcile = async (
     return driver ? [{ network, driver }] : [];
   });
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
-  await reconcileFirewall(context, parts, signal);
+  // Protection that cannot be installed is no reason to go on: an error here ends the start.
+  await context.firewall.restore(parts, signal);
   if (complete) {
     await giveBackClaims(context);
     await removeOrphanLinks(context, signal);
@@ -50,19 +50,6 @@ const attempt = async (context: Context, what: string, work: Plan, signal?: Abor
   } catch (error) {
     context.log("error", `could not restore ${what}: ${errorText(error)}`);
   }
-};
-
-/** Our whole table, replaced in one batch. */
-const reconcileFirewall = async (
-  context: Context,
-  parts: readonly FirewallNetwork[],
-  signal?: AbortSignal,
-): Promise<void> => {
-  const table = context.firewallTable;
-  if (table === undefined) return;
-  const work = plan({ op: "nft.apply", namespace: hostNamespace, script: firewallRuleset(table, parts) });
-  // Protection that cannot be installed is no reason to go on: this error ends the start.
-  await context.kernel.apply(work, signal);
 };
 
 /** Endpoints that a sandbox of this host claims and that no longer exists here: the local store was lost or replaced. */

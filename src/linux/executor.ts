@@ -16,7 +16,7 @@ import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
 import { applyNft } from "./nft.ts";
-import { inversePlan, type Operation, type Plan, type RouteSpec } from "./plan.ts";
+import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "./plan.ts";
 import { setSysctl } from "./sysctl.ts";
 
 export interface Outcome {
@@ -61,10 +61,18 @@ const isSatisfied = (operation: Operation, error: unknown): boolean => {
 export class Executor {
   readonly #namespaces: Namespaces;
   readonly #links: LinkExecutor;
+  #batches: number[] = [];
 
   constructor(namespaces: Namespaces) {
     this.#namespaces = namespaces;
     this.#links = new LinkExecutor(namespaces);
+  }
+
+  /** Process ids by which the host's rules were changed since the last call: who else changes them can be told apart. */
+  takeBatches(): readonly number[] {
+    const batches = this.#batches;
+    this.#batches = [];
+    return batches;
   }
 
   /** In order; when one fails, those before it are undone in reverse. */
@@ -163,9 +171,11 @@ export class Executor {
         const was = this.#namespaces.enter(operation.namespace, () => setSysctl(operation.key, operation.value));
         return was === undefined ? undefined : { ...operation, was };
       }
-      case "nft.apply":
-        this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
+      case "nft.apply": {
+        const pid = this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
+        if (operation.namespace === hostNamespace) this.#batches.push(pid);
         return operation;
+      }
     }
   }
 }
