@@ -26,6 +26,8 @@ export interface DaemonFlags {
 }
 
 const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, labGroup];
+/** Commands whose output may be out of date while the daemon's store is away; others say so by failing. */
+const shows = ["ls", "info"];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
 
 const globalFlags: readonly Flag[] = [
@@ -165,7 +167,7 @@ const runCommand = async (
     const client = new Client(host);
     const context = { client, print: io.stdout, warn: io.stderr, json: format === "json" };
     const status = await command.run(context, parsed);
-    if (client.staleSince !== "") {
+    if (client.staleSince !== "" && shows.includes(command.name)) {
       io.stderr(
         `warning: the daemon cannot ask its store since ${client.staleSince.slice(0, 32)}: this may be out of date\n`,
       );

@@ -8,6 +8,8 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "observe"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch" }
+  /** The last request: everything that the worker holds open is closed. */
+  | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
   | { readonly kind: "sockets"; readonly namespace: NamespaceRef; readonly sockets: readonly SocketRequest[] }
 );

@@ -48,6 +48,9 @@ const answer = (request: KernelRequest): KernelReply => {
         return { id, errors: [], sockets: [{ fd: openRulesetWatch(), port: 0 }] };
       case "hold":
         return { id, errors: [], sockets: [{ fd: holdConnections(request.table), port: 0 }] };
+      case "close":
+        namespaces.close();
+        return { id, errors: [] };
       case "sockets":
         return { id, errors: [], sockets: namespaces.enter(request.namespace, () => openSockets(request.sockets)) };
     }

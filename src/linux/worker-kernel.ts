@@ -26,6 +26,11 @@ const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError 
     ...(errno !== undefined && { errno }),
   });
 
+/** Milliseconds that the worker has to close what it holds, after what is before it in its queue. */
+const closeDeadline = 2_000;
+const late = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds).unref());
+
 /** The kernel, through a worker thread: this thread never enters a namespace and never waits for the kernel. */
 export class WorkerKernel implements Kernel {
   readonly #onOperation: (operation: Operation, outcome: "done" | "undone") => void;
@@ -110,7 +115,11 @@ export class WorkerKernel implements Kernel {
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return;
+    // Descriptors are the process's: those of a thread that is ended would stay open, and hold their namespaces.
+    const closed = this.#worker && this.#ask({ kind: "close" }).then(undefined, () => undefined);
     this.#closed = true;
+    await Promise.race([closed, late(closeDeadline)]);
     await this.#worker?.terminate();
   }
 
