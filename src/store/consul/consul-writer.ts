@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { internal, NetworkError, noService, shown } from "../../errors.ts";
+import { closedStore } from "../checks.ts";
 import type { Transaction, TransactionResult } from "../store.ts";
 import { away, type ConsulClient, LostAnswer, lacksRights, type Refusal, sessionId } from "./consul-client.ts";
 import { type Position, parseRevision, revisionKey } from "./consul-layout.ts";
@@ -31,12 +32,19 @@ export class ConsulWriter {
   /** The last transaction, as far as known. */
   #last: Position | undefined;
   #busy = false;
+  #closed = false;
   #waiting: Waiter[] = [];
 
   constructor(client: ConsulClient, options: { readonly prefix: string; readonly timeout: number }) {
     this.#client = client;
     this.#prefix = options.prefix;
     this.#timeout = options.timeout;
+  }
+
+  /** What waits is refused; what was sent is in doubt. */
+  close(): void {
+    this.#closed = true;
+    this.#failAll(closedStore());
   }
 
   /** Somebody has seen a transaction. */
@@ -93,6 +101,7 @@ export class ConsulWriter {
   async #write(compiled: CompiledTransaction, signal: AbortSignal | undefined): Promise<TransactionResult> {
     const giveUp = performance.now() + patience;
     for (let attempt = 0; ; attempt++) {
+      if (this.#closed) throw closedStore();
       const end = performance.now() + this.#timeout;
       const limits = () => ({ timeout: end - performance.now(), signal });
       const last = this.#last ?? parseRevision(await this.#client.get(this.#prefix + revisionKey, limits()));
