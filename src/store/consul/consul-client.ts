@@ -66,6 +66,11 @@ export class ConsulClient {
     this.#datacenter = options.datacenter;
   }
 
+  /** The server that is asked first. */
+  get server(): string {
+    return this.#http.server;
+  }
+
   /**
    * Reads keys and trees at one moment, linearizably; undefined where one of the keys does not exist.
    * Consul leaves out of an answer what the token may not read: that is told apart from what is not there.

@@ -105,6 +105,8 @@ export class ConsulWriter {
       const end = performance.now() + this.#timeout;
       const limits = () => ({ timeout: end - performance.now(), signal });
       const last = this.#last ?? parseRevision(await this.#client.get(this.#prefix + revisionKey, limits()));
+      // Sent with no time left it would only be in doubt.
+      if (end - performance.now() < this.#timeout / 5) throw away(this.#client.server, "it is too slow");
       const id = randomBytes(8).toString("hex");
       const body = transactionRequest(this.#prefix, compiled, last, id);
       const commit = await this.#client.commit(body, limits());
@@ -134,9 +136,9 @@ const judge = (compiled: CompiledTransaction, refusals: readonly Refusal[], serv
     const key = compiled.keys[operation - firstOperation];
     const verb = compiled.operations[operation - firstOperation]?.Verb;
     if (verb === "lock" && /session/.test(reason)) throw leaseLost();
-    if (key === undefined || verb === undefined || !/^(check|cas)/.test(verb) || reason.endsWith("Permission denied")) {
-      throw refused(server, reason);
-    }
+    // A key is deleted before it is put, unless it must not be there: held by somebody, it is.
+    const isCheck = verb !== undefined && (/^(check|cas)/.test(verb) || reason.endsWith("lock is already held"));
+    if (key === undefined || !isCheck || reason.endsWith("Permission denied")) throw refused(server, reason);
     conflicts.add(key);
   }
   return [...conflicts];
