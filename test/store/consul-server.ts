@@ -1,6 +1,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -27,7 +37,10 @@ export interface ConsulServerOptions {
   readonly config?: string;
   /** How a request must be made that shows whether it works. */
   readonly probe?: () => Promise<boolean>;
-  readonly port?: number;
+  /** Where it listens, on loopback; one of a cluster has an address of its own. */
+  readonly ip?: string;
+  /** Addresses of the cluster's servers. */
+  readonly cluster?: readonly string[];
 }
 
 /** A real Consul server on loopback, to be stopped, killed, frozen, replaced. Its data outlives its process. */
@@ -35,11 +48,13 @@ export class ConsulServer {
   readonly address: string;
   readonly directory = mkdtempSync(join(tmpdir(), "dnet-consul-"));
   readonly #options: ConsulServerOptions;
+  readonly #ip: string;
   #child: ChildProcess | undefined;
 
   constructor(options: ConsulServerOptions = {}) {
     this.#options = options;
-    this.address = `127.0.0.1:${options.port ?? 8500}`;
+    this.#ip = options.ip ?? "127.0.0.1";
+    this.address = `${this.#ip}:8500`;
   }
 
   get pid(): number {
@@ -50,24 +65,35 @@ export class ConsulServer {
     return readFileSync(join(this.directory, "log"), "utf8");
   }
 
-  /** Starts it, and waits until it writes. */
-  async start(): Promise<void> {
+  /** Starts it, and waits until it works. @param more configuration that could not be known before, HCL */
+  async start(more = ""): Promise<void> {
     const config = join(this.directory, "config.hcl");
     writeFileSync(
       config,
       `performance { raft_multiplier = 1 }
        disable_update_check = true
        connect { enabled = false }
-       ports { http = ${this.#options.port ?? 8500} dns = -1 grpc = -1 }
+       ports { dns = -1 grpc = -1 }
        ${this.#options.config ?? ""}`,
     );
-    const log = join(this.directory, "log");
-    const args = ["agent", "-server", "-bootstrap-expect=1", "-node=n1", "-bind=127.0.0.1", "-client=127.0.0.1"];
+    const log = openSync(join(this.directory, "log"), "a");
+    const { cluster = [this.#ip] } = this.#options;
+    const args = [
+      "agent",
+      "-server",
+      `-bootstrap-expect=${cluster.length}`,
+      `-node=${this.#ip.replaceAll(".", "-")}`,
+      `-bind=${this.#ip}`,
+      `-client=${this.#ip}`,
+      ...cluster.filter((ip) => ip !== this.#ip).map((ip) => `-retry-join=${ip}`),
+      "-retry-interval=1s",
+    ];
     this.#child = spawn(
       consulBinary(),
-      [...args, `-data-dir=${join(this.directory, "data")}`, `-config-file=${config}`, `-log-file=${log}`],
-      { stdio: "ignore" },
+      [...args, `-data-dir=${join(this.directory, "data")}`, `-config-file=${config}`, `-hcl=${more}`],
+      { stdio: ["ignore", log, log] },
     );
+    closeSync(log);
     await eventually("consul writes", this.#options.probe ?? (() => this.#writes()), 60_000);
   }
 
@@ -76,8 +102,17 @@ export class ConsulServer {
     return response?.status === 200;
   }
 
-  signal(name: NodeJS.Signals): void {
-    this.#child?.kill(name);
+  /** Stops every thread of it, and waits until that is so: connections stay, nothing is answered. */
+  async freeze(): Promise<void> {
+    this.#child?.kill("SIGSTOP");
+    const tasks = `/proc/${this.pid}/task`;
+    // Behind the name, in parentheses, comes the state; T is stopped.
+    const stopped = (task: string) => /\) T [^)]*$/.test(readFileSync(join(tasks, task, "stat"), "utf8"));
+    await eventually("consul is stopped", () => readdirSync(tasks).every(stopped));
+  }
+
+  thaw(): void {
+    this.#child?.kill("SIGCONT");
   }
 
   /** Ends the process; its data stays. */

@@ -17,12 +17,12 @@ afterAll(async () => {
 
 storeSuite("ConsulStore", async () => {
   const address = `${server.address}/suite/${++count}`;
-  let current = await ConsulStore.open({ address });
+  let current = await ConsulStore.open({ address, timeout: 15_000 });
   return {
     store: current,
     reopen: async () => {
       await current.close();
-      current = await ConsulStore.open({ address });
+      current = await ConsulStore.open({ address, timeout: 15_000 });
       return current;
     },
     cleanup: async () => undefined,

@@ -49,6 +49,8 @@ const session = z.object({ ID: z.string().regex(sessionId) });
  * since no state can have been changed.
  */
 const untouched = /(^|: )(No cluster leader|node is not the leader|No path to datacenter)\s*$/;
+/** Milliseconds for an answer beyond the time that a query waits. */
+const grace = 3_000;
 const denied = "Permission denied";
 const missing = "doesn't exist";
 /** Cannot be in a key of ours: a key that is looked for only to learn whether the token may. */
@@ -62,6 +64,11 @@ export class ConsulClient {
   constructor(http: HttpClient, options: { readonly datacenter?: string | undefined } = {}) {
     this.#http = http;
     this.#datacenter = options.datacenter;
+  }
+
+  /** The server that is asked first. */
+  get server(): string {
+    return this.#http.server;
   }
 
   /**
@@ -116,8 +123,9 @@ export class ConsulClient {
       ...(index > 0 && { index: String(index), wait: `${Math.round(wait)}ms` }),
     };
     // Consul adds up to a sixteenth of the time, so that not everybody asks at once.
-    const timeout = index > 0 ? { timeout: Math.round(wait * (1 + 1 / 16)) + 1_500 } : {};
-    const response = await this.#ask("GET", `kv/${key}`, query, { ...timeout, signal });
+    const timeout = index > 0 ? { timeout: wait * (1 + 1 / 16) + grace } : {};
+    // Not repeatable: the time is not divided among the servers, since the first one may use all of it.
+    const response = await this.#ask("GET", `kv/${key}`, query, { ...timeout, signal }, { repeatable: false });
     const found = this.#pairs(response);
     const now = Number(response.headers["x-consul-index"]);
     // "Reset the index if it goes backwards; it must be greater than zero": Consul's rules for blocking queries.
@@ -142,7 +150,8 @@ export class ConsulClient {
       return { ok: false, server, refusals: Errors.map(({ OpIndex, What }) => ({ operation: OpIndex, reason: What })) };
     }
     if (status !== 200) {
-      if (status < 500 || untouched.test(response.body)) throw this.#failure(response);
+      const failure = this.#failure(response);
+      if (status < 500 || untouched.test(response.body)) throw failure;
       throw new LostAnswer(server, `status ${status}, ${shown(response.body.trim())}`, undefined);
     }
     // A check's result has the index of the key as it was: ours, the first operation, is a write.
@@ -225,6 +234,8 @@ export class ConsulClient {
 
   #failure({ status, body, server }: HttpResponse): NetworkError {
     const reason = body.trim();
+    // One without a leader may be cut off from the others.
+    if (status >= 500) this.#http.avoid(server);
     if (status === 403) return lacksRights(server, reason);
     return noService("store-unavailable", `the consul store at ${server} cannot serve: ${shown(reason)} (${status})`, {
       hint: "see the log of the consul server; what runs here goes on without it",

@@ -41,6 +41,8 @@ export type Told =
 const wait = 10_000;
 const shortestRetry = 100;
 const longestRetry = 3_000;
+/** Milliseconds between two queries that may bring nothing new. */
+const pause = 50;
 
 /**
  * Follows the transactions of everybody: waits until the revision moves, reads the log's entries since. The work is that of the
@@ -113,25 +115,24 @@ export class ConsulFollower {
 
   /** Never returns; throws when the store is lost. */
   async #follow(signal: AbortSignal, healthy: () => void): Promise<never> {
-    const query = (source: "revision" | "leases", index: number) =>
-      quiet(
-        this.#client
-          .block(this.#prefix + (source === "revision" ? revisionKey : leasesRoom), {
-            tree: source === "leases",
-            index,
-            wait: wait * (0.8 + Math.random() / 5),
-            signal,
-          })
-          .then((answer) => ({ source, asked: index, ...answer })),
-      );
+    const query = async (source: "revision" | "leases", index: number, pause = 0) => {
+      if (pause > 0) await delay(pause * (0.5 + Math.random() / 2), undefined, { signal });
+      const answer = await this.#client.block(this.#prefix + (source === "revision" ? revisionKey : leasesRoom), {
+        tree: source === "leases",
+        index,
+        wait: wait * (0.8 + Math.random() / 5),
+        signal,
+      });
+      return { source, asked: index, ...answer };
+    };
     // Where to wait from is asked before what there is, so that no change falls between.
     const [revision, leases] = await Promise.all([query("revision", 0), query("leases", 0)]);
     await this.#compare(signal);
     healthy();
     this.#lost = undefined;
     this.#tell({ kind: "level", version: this.#at?.index ?? 0 });
-    let onRevision = query("revision", revision.index);
-    let onLeases = query("leases", leases.index);
+    let onRevision = quiet(query("revision", revision.index));
+    let onLeases = quiet(query("leases", leases.index));
     for (;;) {
       const doubted = new Promise<undefined>((resolve) => {
         this.#doubt = () => resolve(undefined);
@@ -139,17 +140,15 @@ export class ConsulFollower {
       const woken = await Promise.race([onRevision, onLeases, doubted]);
       if (woken === undefined) {
         await this.#compare(signal);
-        continue;
-      }
-      if (woken.source === "revision") {
+      } else if (woken.source === "revision") {
+        const before = this.#at?.sequence;
         await this.#advance(parseRevision(woken.pairs.find(({ key }) => key === this.#prefix + revisionKey)), signal);
-      } else if (woken.index !== woken.asked) {
-        await this.#compare(signal);
+        // Nothing new, because the time was over; or the server is one that does not wait.
+        onRevision = quiet(query("revision", woken.index, this.#at?.sequence === before ? pause : 0));
+      } else {
+        if (woken.index !== woken.asked) await this.#compare(signal);
+        onLeases = quiet(query("leases", woken.index, pause));
       }
-      // A server that answers at once and says nothing new is not asked at once again.
-      if (woken.index === 0) await delay(shortestRetry * Math.random(), undefined, { signal });
-      if (woken.source === "revision") onRevision = query("revision", woken.index);
-      else onLeases = query("leases", woken.index);
     }
   }
 

@@ -1,10 +1,11 @@
+import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { badRequest, errorText, NetworkError } from "../../errors.ts";
 import { parseStoreAddress } from "../address.ts";
 import { closedStore } from "../checks.ts";
 import { HttpClient, type HttpClientOptions } from "../http-client.ts";
 import type { Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
-import { ConsulClient, LostAnswer } from "./consul-client.ts";
+import { away, ConsulClient, LostAnswer } from "./consul-client.ts";
 import { ConsulFollower } from "./consul-follower.ts";
 import { isReserved, parseRevision, revisionKey, toEntry } from "./consul-layout.ts";
 import { markRequest } from "./consul-operations.ts";
@@ -31,6 +32,9 @@ const standardPrefix = "dnet";
 /** Seconds; what Consul takes as a session's TTL. */
 const shortestTtl = 10;
 const longestTtl = 86_400;
+
+/** Codes of refusals that may mean that nobody tells us what changes any more. */
+const isTrouble: ReadonlySet<string> = new Set(["store-unavailable", "store-forbidden"]);
 
 /** A store in Consul (HTTP API v1; tried with 1.8.7). The layout of its keys is in consul-layout.ts. */
 export class ConsulStore implements Store {
@@ -70,7 +74,10 @@ export class ConsulStore implements Store {
     if (token !== undefined && !/^[\x21-\x7e]{1,512}$/.test(token))
       throw fail("the token has characters it cannot have");
     if (datacenter !== undefined && !/^[\w-]{1,128}$/.test(datacenter)) throw fail("the datacenter is no name of one");
+    if ((tls?.cert === undefined) !== (tls?.key === undefined)) throw fail("a certificate and its key go together");
     try {
+      // A context takes a CA's text that holds no certificate, and trusts nobody.
+      if (tls?.ca !== undefined) new X509Certificate(tls.ca);
       if (tls) createSecureContext(tls);
     } catch (cause) {
       throw fail(`the certificates cannot be used: ${errorText(cause)}`, cause);
@@ -161,7 +168,7 @@ export class ConsulStore implements Store {
     } catch (error) {
       // Without its mark nobody would see it end; it goes by itself where this does not reach the server.
       await this.#client.destroySession(id).catch(() => undefined);
-      throw error;
+      throw error instanceof LostAnswer ? away(error.server, error.reason, error) : error;
     }
     return {
       id,
@@ -179,6 +186,7 @@ export class ConsulStore implements Store {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
+    this.#writer.close();
     const follower = this.#follower;
     this.#follower = undefined;
     await follower?.stop();
@@ -194,7 +202,7 @@ export class ConsulStore implements Store {
     try {
       return await request;
     } catch (error) {
-      if (error instanceof LostAnswer || (error instanceof NetworkError && error.code === "store-unavailable")) {
+      if (error instanceof LostAnswer || (error instanceof NetworkError && isTrouble.has(error.code))) {
         this.#follower?.suspect();
       }
       throw error;

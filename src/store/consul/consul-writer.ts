@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { internal, NetworkError, noService, shown } from "../../errors.ts";
+import { closedStore } from "../checks.ts";
 import type { Transaction, TransactionResult } from "../store.ts";
 import { away, type ConsulClient, LostAnswer, lacksRights, type Refusal, sessionId } from "./consul-client.ts";
 import { type Position, parseRevision, revisionKey } from "./consul-layout.ts";
@@ -31,12 +32,19 @@ export class ConsulWriter {
   /** The last transaction, as far as known. */
   #last: Position | undefined;
   #busy = false;
+  #closed = false;
   #waiting: Waiter[] = [];
 
   constructor(client: ConsulClient, options: { readonly prefix: string; readonly timeout: number }) {
     this.#client = client;
     this.#prefix = options.prefix;
     this.#timeout = options.timeout;
+  }
+
+  /** What waits is refused; what was sent is in doubt. */
+  close(): void {
+    this.#closed = true;
+    this.#failAll(closedStore());
   }
 
   /** Somebody has seen a transaction. */
@@ -93,9 +101,12 @@ export class ConsulWriter {
   async #write(compiled: CompiledTransaction, signal: AbortSignal | undefined): Promise<TransactionResult> {
     const giveUp = performance.now() + patience;
     for (let attempt = 0; ; attempt++) {
+      if (this.#closed) throw closedStore();
       const end = performance.now() + this.#timeout;
       const limits = () => ({ timeout: end - performance.now(), signal });
       const last = this.#last ?? parseRevision(await this.#client.get(this.#prefix + revisionKey, limits()));
+      // Sent with no time left it would only be in doubt.
+      if (end - performance.now() < this.#timeout / 5) throw away(this.#client.server, "it is too slow");
       const id = randomBytes(8).toString("hex");
       const body = transactionRequest(this.#prefix, compiled, last, id);
       const commit = await this.#client.commit(body, limits());
@@ -125,9 +136,9 @@ const judge = (compiled: CompiledTransaction, refusals: readonly Refusal[], serv
     const key = compiled.keys[operation - firstOperation];
     const verb = compiled.operations[operation - firstOperation]?.Verb;
     if (verb === "lock" && /session/.test(reason)) throw leaseLost();
-    if (key === undefined || verb === undefined || !/^(check|cas)/.test(verb) || reason.endsWith("Permission denied")) {
-      throw refused(server, reason);
-    }
+    // A key is deleted before it is put, unless it must not be there: held by somebody, it is.
+    const isCheck = verb !== undefined && (/^(check|cas)/.test(verb) || reason.endsWith("lock is already held"));
+    if (key === undefined || !isCheck || reason.endsWith("Permission denied")) throw refused(server, reason);
     conflicts.add(key);
   }
   return [...conflicts];
