@@ -81,6 +81,12 @@ export class HttpClient {
     return this.#options.servers[this.#current] ?? "";
   }
 
+  /** Asks another server first from now on: for one that answers, but cannot serve. */
+  avoid(server: string): void {
+    const { servers } = this.#options;
+    if (this.server === server) this.#current = (this.#current + 1) % servers.length;
+  }
+
   /** @throws NoAnswer; the signal's reason where the caller gave up */
   async request(request: HttpRequest): Promise<HttpResponse> {
     const { stream, server, late } = await this.#open(request, true);
@@ -124,7 +130,7 @@ export class HttpClient {
         if (!(error instanceof NoAnswer)) throw error;
         last = error;
         // The next time another one is asked first; this time only where this one cannot have seen it.
-        if (all.indexOf(server) === this.#current) this.#current = (this.#current + 1) % all.length;
+        this.avoid(server);
         if (error.sent && !repeatable) break;
       }
     }
@@ -177,7 +183,7 @@ export class HttpClient {
         clearTimeout(connecting);
         clearTimeout(answering);
         if (signal?.aborted) return reject(signal.reason);
-        reject(new NoAnswer(server, tooLate ?? failureText(cause), sent, cause));
+        reject(new NoAnswer(server, tooLate ?? failureText(cause), sent && !refusesCertificate(cause), cause));
       });
       outgoing.end(body);
     });
@@ -203,5 +209,12 @@ interface Answer {
 /** A name with several addresses fails with an error for each of them and no text of its own. */
 const failureText = (cause: unknown): string => {
   const first: unknown = cause instanceof AggregateError && cause.message === "" ? cause.errors[0] : cause;
-  return errorText(first) || String(first);
+  // OpenSSL's errors say where in its sources they come from, and have the reason apart; Node adds advice of its own.
+  const reason = first instanceof Error && "reason" in first ? first.reason : undefined;
+  const text = typeof reason === "string" ? reason : errorText(first) || String(first);
+  return text.replace(/; if the root CA is .*/, "");
 };
+
+/** With TLS 1.3 a client's certificate is looked at after the handshake is over for the client; nothing is read before that. */
+const refusesCertificate = (cause: unknown): boolean =>
+  cause instanceof Error && "code" in cause && /^ERR_SSL_.*ALERT.*CERTIFICATE/.test(String(cause.code));
