@@ -19,8 +19,8 @@ let replicas: Replica[];
 beforeEach(async () => {
   server = await new EtcdServer().start();
   relay = await new Relay(2999, 2379).open();
-  store = EtcdStore.open({ servers: [relay.address], prefix: "dnet" });
-  other = EtcdStore.open({ servers: [server.address], prefix: "dnet", timeout: 10_000 });
+  store = await EtcdStore.open({ address: relay.address });
+  other = await EtcdStore.open({ address: server.address, timeout: 10_000 });
   replicas = [];
 });
 afterEach(async () => {
@@ -175,7 +175,7 @@ it("a server that was set back to a backup and has overtaken: a new snapshot", a
 
 describe("a server that hangs", () => {
   it("fails every call in time; nobody knows whether a transaction was done", async () => {
-    await put(store, "a", 1);
+    await put(other, "a", 1);
     const replica = await follow(store);
     server.pause();
     const write = await failure(put(store, "b", 2));
@@ -189,14 +189,14 @@ describe("a server that hangs", () => {
     await replica.until("lost", ({ lost }) => lost);
     server.resume();
     await replica.until("back", ({ lost }) => !lost);
-    const version = await put(store, "c", 3);
-    await replica.caughtUp(store);
+    const version = await put(other, "c", 3);
+    await replica.caughtUp(other);
     expect(replica.last).toMatchObject({ version });
-    expect(replica.state).toEqual(await listed(store));
+    expect(replica.state).toEqual(await listed(other));
   });
 
   it("whose answer gets lost may have written all the same", async () => {
-    await put(store, "a", 1);
+    await put(other, "a", 1);
     relay.swallowing = true;
     const { error } = await failure(put(store, "a", 2));
     expect(error).toBeInstanceOf(Error);
@@ -215,7 +215,9 @@ describe("a server that hangs", () => {
 
 describe("many", () => {
   it("clients that race lose no update", async () => {
-    const clients = Array.from({ length: 5 }, () => EtcdStore.open({ servers: [server.address], timeout: 10_000 }));
+    const clients = await Promise.all(
+      Array.from({ length: 5 }, () => EtcdStore.open({ address: server.address, timeout: 10_000 })),
+    );
     await put(other, "n", 0);
     let conflicts = 0;
     const increment = async (client: EtcdStore) => {
@@ -324,7 +326,7 @@ describe("what lies in etcd", () => {
 describe("leases", () => {
   it("that run out take all their entries in one change, once nobody renews them", async () => {
     const replica = await follow(other, "l/");
-    const lease = await other.lease(1_500);
+    const lease = await other.lease(4_500);
     const result = await other.transact({
       puts: ["a", "b"].map((key) => ({ key: `l/${key}`, value: 1, lease: lease.id })),
     });

@@ -17,7 +17,8 @@ const serve = async (listener: RequestListener): Promise<EtcdStore> => {
   const server = createServer(listener).listen(0, "127.0.0.1");
   servers.push(server);
   await once(server, "listening");
-  const store = EtcdStore.open({ servers: [`127.0.0.1:${(server.address() as AddressInfo).port}`], timeout: 10_000 });
+  const { port } = server.address() as AddressInfo;
+  const store = await EtcdStore.open({ address: `127.0.0.1:${port}`, timeout: 10_000 });
   stores.push(store);
   return store;
 };
@@ -155,10 +156,10 @@ describe("answers that are none", () => {
         await outcome(lease.renew(), () => true);
         await outcome(store.lease(5_000), ({ id }) => /^-?\d+$/.test(id));
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
-    expect(outcomes.values).toBeGreaterThan(100);
-    expect(outcomes.errors).toBeGreaterThan(100);
+    expect(outcomes.values).toBeGreaterThan(50);
+    expect(outcomes.errors).toBeGreaterThan(50);
   });
 
   it("in a watch are a loss; with proper ones again it goes on", async () => {
@@ -185,6 +186,7 @@ describe("answers that are none", () => {
           const events: WatchEvent[] = [];
           for await (const event of store.watch("", abort.signal)) {
             events.push(event);
+            if (event.kind === "lost") expect(event.reason).not.toMatch(/[\0-\x1f]/);
             if (event.kind === "change") {
               expect(event.puts.every(isEntry)).toBe(true);
               expect(event.deletes.every((key) => typeof key === "string")).toBe(true);
@@ -244,17 +246,5 @@ describe("answers without an end", () => {
       response.end(JSON.stringify({ header, kvs: [kv], more: true }));
     });
     await expect(store.list("")).rejects.toMatchObject({ code: "store-unavailable" });
-  });
-});
-
-describe("what is no store", () => {
-  it.each([
-    { servers: [] },
-    { servers: ["127.0.0.1:2379"], prefix: "" },
-    { servers: ["127.0.0.1:2379"], prefix: "/a" },
-    { servers: ["127.0.0.1:2379"], prefix: "a/" },
-    { servers: ["127.0.0.1:2379"], prefix: "a\nb" },
-  ])("is refused: %j", (options) => {
-    expect(() => EtcdStore.open(options)).toThrow(expect.objectContaining({ code: "invalid-store" }));
   });
 });

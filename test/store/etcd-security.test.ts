@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { EtcdStore, type EtcdStoreOptions } from "../../src/store/etcd/etcd-store.ts";
+import type { EtcdStoreOptions } from "../../src/store/etcd/etcd-options.ts";
+import { EtcdStore } from "../../src/store/etcd/etcd-store.ts";
 import { enterOwnHost, expectNothingLeft, run, shell } from "../own-host.ts";
 import { EtcdServer } from "./etcd-server.ts";
 import { Replica } from "./replica.ts";
@@ -12,8 +13,8 @@ afterAll(expectNothingLeft);
 
 let server: EtcdServer;
 let stores: EtcdStore[] = [];
-const open = (options: Omit<EtcdStoreOptions, "servers"> & { readonly server?: string }) => {
-  const store = EtcdStore.open({ servers: [options.server ?? server.address], ...options });
+const open = async (options: Omit<EtcdStoreOptions, "address">) => {
+  const store = await EtcdStore.open({ address: server.address, timeout: 10_000, ...options });
   stores.push(store);
   return store;
 };
@@ -44,7 +45,7 @@ describe("with authentication", () => {
   });
 
   it("works with a role on the prefix, over a server that forgets tokens or ends them", async () => {
-    const store = open(user);
+    const store = await open(user);
     const replica = new Replica(store);
     const put = async (value: number) => {
       const result = await store.transact({ puts: [{ key: "a", value }] });
@@ -73,8 +74,8 @@ describe("with authentication", () => {
     ["nobody's name", {}],
     ["another prefix", { ...user, prefix: "other" }],
   ])("refuses %s, says so and tells no secret", async (_what, options) => {
-    const store = open(options);
-    const denied = { code: "store-denied", kind: "no-service", hint: expect.any(String) };
+    const store = await open(options);
+    const denied = { code: "store-forbidden", kind: "no-service", hint: expect.any(String) };
     for (const call of [
       () => store.get("a"),
       () => store.list(""),
@@ -97,7 +98,7 @@ describe("with authentication", () => {
 
   it("that is switched off, a user's name does no harm; and switched on again, it counts", async () => {
     run("etcdctl", "--user", "root:rootpass", "auth", "disable");
-    const store = open(user);
+    const store = await open(user);
     expect((await store.transact({ puts: [{ key: "a", value: 1 }] })).ok).toBe(true);
     run("etcdctl", "auth", "enable");
     expect((await store.transact({ puts: [{ key: "a", value: 2 }] })).ok).toBe(true);
@@ -150,7 +151,7 @@ describe("with TLS", () => {
   afterEach(() => rmSync(directory, { recursive: true }));
 
   it("works with a certificate of the authority, watch included", async () => {
-    const store = open({ tls: { ca: text("ca.pem"), cert: text("client.pem"), key: text("client.key") } });
+    const store = await open({ tls: { ca: text("ca.pem"), cert: text("client.pem"), key: text("client.key") } });
     const replica = new Replica(store);
     expect((await store.transact({ puts: [{ key: "a", value: 1 }] })).ok).toBe(true);
     await replica.caughtUp(store);
@@ -158,22 +159,26 @@ describe("with TLS", () => {
     await replica.end();
   });
 
-  it.each([
-    [
-      "a server of another authority",
-      () => ({ tls: { ca: text("stranger.pem") } }),
-      "unable to verify the first certificate",
-    ],
-    ["no certificate of one's own", () => ({ tls: { ca: text("ca.pem") } }), "alert bad certificate"],
-  ])("refuses %s, and nothing is written", async (_what, options, reason) => {
-    const store = open(options());
-    const refused = { code: "store-unavailable", message: expect.stringMatching(new RegExp(`: [^:]*${reason}$`)) };
+  it("refuses a server of another authority before anything is sent", async () => {
+    const store = await open({ tls: { ca: text("stranger.pem") } });
+    const refused = {
+      code: "store-unavailable",
+      message: `the etcd store at ${server.address} does not answer: unable to verify the first certificate`,
+    };
     await expect(store.get("a")).rejects.toMatchObject(refused);
     await expect(store.transact({ puts: [{ key: "a", value: 1 }] })).rejects.toMatchObject(refused);
   });
 
+  it("is refused without a certificate of one's own, and nothing is written", async () => {
+    const store = await open({ tls: { ca: text("ca.pem") } });
+    await expect(store.get("a")).rejects.toMatchObject({ code: "store-unavailable", kind: "no-service" });
+    await expect(store.transact({ puts: [{ key: "a", value: 1 }] })).rejects.toThrow(server.address);
+    const allowed = await open({ tls: { ca: text("ca.pem"), cert: text("client.pem"), key: text("client.key") } });
+    expect(await allowed.list("")).toEqual([]);
+  });
+
   it("refuses plain HTTP", async () => {
-    await expect(open({}).get("a")).rejects.toMatchObject({
+    await expect((await open({})).get("a")).rejects.toMatchObject({
       code: "store-unavailable",
       hint: expect.stringMatching(/TLS/),
     });

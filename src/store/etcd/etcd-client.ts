@@ -188,7 +188,7 @@ export class EtcdClient {
     }
     const { message } = found;
     if (found.code === code.unauthenticated || found.code === code.denied || denied.test(message)) {
-      return noService("store-denied", `the etcd store at ${server} refuses: ${shown(message)}`, {
+      return noService("store-forbidden", `the etcd store at ${server} refuses: ${shown(message)}`, {
         hint: "check user name, password and the role's permission on the prefix",
       });
     }

@@ -57,17 +57,24 @@ export const watchLine = z.object({
 export const leaseGrantResponse = z.object({ ID: opaque, TTL: int64 });
 
 /** Keepalive is a stream of which we take the first line. TTL 0: there is no such lease. */
-export const keepAliveLine = z.object({
-  result: z.object({ TTL: int64.default(0) }).optional(),
-  error: z.object({ message: z.string().default("") }).optional(),
-});
+export const keepAliveLine = z
+  .object({
+    result: z.object({ TTL: int64.default(0) }).optional(),
+    error: z.object({ message: z.string().default("") }).optional(),
+  })
+  .refine(({ result, error }) => result !== undefined || error !== undefined);
 
 export const authenticateResponse = z.object({ token: z.string().min(1).max(4096) });
 
 export const anyResponse = z.object({});
 
-/** What the gateway says instead of an answer; `code` is gRPC's. */
-export const refusal = z.object({ code: z.number().int(), message: z.string() });
+/** What the gateway says instead of an answer, or instead of a stream; the code is gRPC's. */
+export const refusal = z.union([
+  z.object({ code: z.number().int(), message: z.string() }),
+  z
+    .object({ error: z.object({ grpc_code: z.number().int(), message: z.string() }) })
+    .transform(({ error }) => ({ code: error.grpc_code, message: error.message })),
+]);
 
 /** As a request carries bytes. */
 export const base64 = (text: string | Buffer): string => Buffer.from(text).toString("base64");

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { badRequest, NetworkError, noService } from "../../errors.ts";
+import { badRequest, NetworkError, noService, shown } from "../../errors.ts";
 import { checkTransaction, closedStore } from "../checks.ts";
 import type { Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
 import { type EtcdCall, EtcdClient, type EtcdClientOptions, leaseLost, OutOfRange } from "./etcd-client.ts";
@@ -13,14 +13,10 @@ import {
   rangeResponse,
   txnResponse,
 } from "./etcd-messages.ts";
+import { checkOptions, type EtcdStoreOptions } from "./etcd-options.ts";
 import { EtcdWatch, type Head, markOf } from "./etcd-watch.ts";
 import { parseValue } from "./parse-value.ts";
 import { type Snapshot, WatchFan } from "./watch-fan.ts";
-
-export interface EtcdStoreOptions extends EtcdClientOptions {
-  /** All keys are below `<prefix>/`; `dnet` by default. */
-  readonly prefix?: string;
-}
 
 /** etcd's own limits (`--max-txn-ops`, `--max-request-bytes`), the latter with room for what is around the values. */
 const maxOperations = 128;
@@ -42,19 +38,18 @@ export class EtcdStore implements Store {
   /** The stream that all watches share, while there is one. */
   #shared: { readonly fan: WatchFan; readonly stop: AbortController; users: number } | undefined;
 
-  private constructor(options: EtcdStoreOptions) {
-    this.#client = new EtcdClient(options);
-    this.#keys = new EtcdKeys(options.prefix ?? "dnet");
+  private constructor(client: EtcdClientOptions, prefix: string) {
+    this.#client = new EtcdClient(client);
+    this.#keys = new EtcdKeys(prefix);
   }
 
-  /** Does not fail where the servers are away: a watch tells, and every call does. @throws NetworkError `invalid-store` */
-  static open(options: EtcdStoreOptions): EtcdStore {
-    const { prefix = "dnet", servers } = options;
-    if (servers.length === 0) throw badRequest("invalid-store", "invalid store: no server of etcd is given");
-    if (prefix === "" || prefix.length > 200 || /[\0-\x1f\x7f]|^\/|\/$/.test(prefix)) {
-      throw badRequest("invalid-store", `invalid store: ${JSON.stringify(prefix.slice(0, 100))} is no prefix of keys`);
-    }
-    return new EtcdStore(options);
+  /**
+   * Asks nothing yet: a server that is away fails what is asked of it, and a watch tells that it is lost.
+   * @throws NetworkError `invalid-store-address`, `invalid-store-options` (bad request)
+   */
+  static async open(options: EtcdStoreOptions): Promise<EtcdStore> {
+    const { client, prefix } = checkOptions(options);
+    return new EtcdStore(client, prefix);
   }
 
   async get(key: string, signal?: AbortSignal): Promise<StoreEntry | undefined> {
@@ -218,12 +213,13 @@ export class EtcdStore implements Store {
     return {
       id,
       renew: async (signal) => {
-        const { result } = await this.#client.call(
+        const { result, error } = await this.#client.call(
           "/v3/lease/keepalive",
           { ID: id },
           keepAliveLine,
           this.#call(signal),
         );
+        if (error) throw noService("store-unavailable", `the etcd store cannot renew a lease: ${shown(error.message)}`);
         if (!result || result.TTL <= 0) throw leaseLost();
       },
       revoke: async (signal) => this.#revoke(id, signal),

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { errorText } from "../../errors.ts";
+import { errorText, NetworkError, shown } from "../../errors.ts";
 import type { StoreEntry } from "../store.ts";
 import { type EtcdCall, type EtcdClient, OutOfRange } from "./etcd-client.ts";
 import type { EtcdKeys } from "./etcd-keys.ts";
@@ -111,16 +111,20 @@ export class EtcdWatch {
     try {
       for await (const line of jsonLines(stream)) {
         this.#heard = performance.now();
-        const { result, error } = watchLine.parse(line);
-        if (error) throw new Error(`the etcd store at ${server} ended the watch: ${error.message}`);
-        if (result) this.#take(result, server);
+        const { data, success } = watchLine.safeParse(line);
+        if (!success) throw new Error("a line that is none of etcd's");
+        if (data.error) throw new Error(shown(data.error.message));
+        if (data.result) this.#take(data.result);
       }
+      throw new Error("it was closed");
+    } catch (cause) {
+      if (cause instanceof Compacted || cause instanceof NetworkError) throw cause;
+      throw new Error(`the etcd store at ${server} ended the watch: ${errorText(cause)}`, { cause });
     } finally {
       over.abort();
       stream.destroy();
       await check;
     }
-    throw new Error(`the etcd store at ${server} ended the watch`);
   }
 
   /** Whether the store has been where we stand; not so an empty one in its place, or one from a backup. */
@@ -144,23 +148,21 @@ export class EtcdWatch {
       const { version } = await this.#head({ signal, server });
       const end = performance.now() + lag;
       while ((this.#place?.revision ?? 0) < version) {
-        if (performance.now() > end) throw new Error(`the etcd store at ${server} does not tell its changes`);
+        if (performance.now() > end) throw new Error("it does not tell changes");
         await sleep(50, undefined, { signal });
       }
     }
   }
 
-  #take(response: WatchResponse, server: string): void {
-    if (response.compact_revision > 0) throw new Compacted(`the etcd store at ${server} was compacted`);
-    if (response.canceled)
-      throw new Error(`the etcd store at ${server} cancelled the watch: ${response.cancel_reason}`);
+  #take(response: WatchResponse): void {
+    if (response.compact_revision > 0) throw new Compacted("the etcd store was compacted");
+    if (response.canceled) throw new Error(`cancelled: ${shown(response.cancel_reason)}`);
     for (const { type, kv } of response.events) {
       if (this.#pending && this.#pending.revision !== kv.mod_revision) this.#tell(this.#pending);
       if (kv.mod_revision <= (this.#place?.revision ?? 0)) continue;
       this.#pending ??= { revision: kv.mod_revision, puts: [], deletes: [], bytes: 0 };
       this.#pending.bytes += kv.key.length + kv.value.length + 100;
-      if (this.#pending.bytes > maxPending)
-        throw new Error(`the etcd store at ${server} tells of too large a transaction`);
+      if (this.#pending.bytes > maxPending) throw new Error("too large a transaction");
       if (this.#keys.isRevision(kv.key)) this.#pending.mark = type === "PUT" ? markOf(kv) : "";
       const key = this.#keys.decode(kv.key);
       if (key === undefined) continue;
