@@ -38,5 +38,7 @@ export { type Family, type Ip, parseIp } from "./net/ip.ts";
 export { type Mac, parseMac } from "./net/mac.ts";
 export { type InterfaceAddress, type Prefix, parseInterfaceAddress, parsePrefix } from "./net/prefix.ts";
 export { ConsulStore, type ConsulStoreOptions } from "./store/consul/consul-store.ts";
+export type { EtcdStoreOptions } from "./store/etcd/etcd-options.ts";
+export { EtcdStore } from "./store/etcd/etcd-store.ts";
 export { SqliteStore } from "./store/sqlite/sqlite-store.ts";
 export type { Check, Json, Lease, Put, Store, StoreEntry, Transaction, TransactionResult } from "./store/store.ts";

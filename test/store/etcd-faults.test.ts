@@ -19,8 +19,8 @@ let replicas: Replica[];
 beforeEach(async () => {
   server = await new EtcdServer().start();
   relay = await new Relay(2999, 2379).open();
-  store = EtcdStore.open({ servers: [relay.address], prefix: "dnet" });
-  other = EtcdStore.open({ servers: [server.address], prefix: "dnet" });
+  store = await EtcdStore.open({ address: relay.address });
+  other = await EtcdStore.open({ address: server.address, timeout: 10_000 });
   replicas = [];
 });
 afterEach(async () => {
@@ -149,17 +149,41 @@ describe("a place that is gone", () => {
   });
 });
 
+it("a server that was set back to a backup and has overtaken: a new snapshot", async () => {
+  await put(other, "k", "kept");
+  const backup = server.path("backup");
+  run("etcdctl", "snapshot", "save", backup);
+  const replica = await follow(store);
+  await put(other, "gone", 1);
+  await replica.caughtUp(other);
+  await relay.close();
+  await replica.until("lost", ({ lost }) => lost);
+  await server.stop();
+  server.restore(backup);
+  await server.start();
+  for (let n = 0; n < 20; n++) await put(other, "new", n);
+  await relay.open();
+  await replica.until("a second snapshot", (one) => one.of("snapshot").length === 2);
+  await replica.caughtUp(other);
+  expect(replica.state).toEqual(
+    new Map<string, string | number>([
+      ["k", "kept"],
+      ["new", 19],
+    ]),
+  );
+});
+
 describe("a server that hangs", () => {
   it("fails every call in time; nobody knows whether a transaction was done", async () => {
     await put(other, "a", 1);
-    const replica = await follow(other);
+    const replica = await follow(store);
     server.pause();
-    const write = await failure(put(other, "b", 2));
+    const write = await failure(put(store, "b", 2));
     expect(write.error).not.toBeInstanceOf(NetworkError);
     expect(write.error).toMatchObject({
       message: expect.stringMatching(/^the answer to a transaction got lost: .* no answer within 1[45]\d\d ms$/),
     });
-    const read = await failure(other.get("a"));
+    const read = await failure(store.get("a"));
     expect(read.error).toMatchObject({ code: "store-unavailable" });
     console.log(`etcd hangs: transact failed after ${write.took} ms, get after ${read.took} ms`);
     await replica.until("lost", ({ lost }) => lost);
@@ -172,7 +196,7 @@ describe("a server that hangs", () => {
   });
 
   it("whose answer gets lost may have written all the same", async () => {
-    await put(store, "a", 1);
+    await put(other, "a", 1);
     relay.swallowing = true;
     const { error } = await failure(put(store, "a", 2));
     expect(error).toBeInstanceOf(Error);
@@ -184,14 +208,16 @@ describe("a server that hangs", () => {
 
   it("is no reason to wait longer than the caller wants", async () => {
     server.pause();
-    const { error } = await failure(other.get("a", AbortSignal.timeout(50)));
+    const { error } = await failure(store.get("a", AbortSignal.timeout(50)));
     expect(error).toMatchObject({ name: "TimeoutError" });
   });
 });
 
 describe("many", () => {
   it("clients that race lose no update", async () => {
-    const clients = Array.from({ length: 5 }, () => EtcdStore.open({ servers: [server.address] }));
+    const clients = await Promise.all(
+      Array.from({ length: 5 }, () => EtcdStore.open({ address: server.address, timeout: 10_000 })),
+    );
     await put(other, "n", 0);
     let conflicts = 0;
     const increment = async (client: EtcdStore) => {
@@ -300,7 +326,7 @@ describe("what lies in etcd", () => {
 describe("leases", () => {
   it("that run out take all their entries in one change, once nobody renews them", async () => {
     const replica = await follow(other, "l/");
-    const lease = await other.lease(1_500);
+    const lease = await other.lease(4_500);
     const result = await other.transact({
       puts: ["a", "b"].map((key) => ({ key: `l/${key}`, value: 1, lease: lease.id })),
     });

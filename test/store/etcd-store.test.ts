@@ -19,14 +19,14 @@ afterAll(async () => {
 let suites = 0;
 storeSuite("EtcdStore", async () => {
   const prefix = `suite/${++suites}`;
-  let current = EtcdStore.open({ servers: [server.address], prefix });
+  let current = await EtcdStore.open({ address: server.address, prefix, timeout: 10_000 });
   return {
     store: current,
     reopen: async () => {
       await current.close();
       await server.stop("SIGKILL");
       await server.start();
-      current = EtcdStore.open({ servers: [server.address], prefix });
+      current = await EtcdStore.open({ address: server.address, prefix, timeout: 10_000 });
       return current;
     },
     cleanup: async () => undefined,

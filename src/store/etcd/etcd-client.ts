@@ -35,6 +35,7 @@ const code = {
   exhausted: 8,
   precondition: 9,
   outOfRange: 11,
+  unavailable: 14,
   unauthenticated: 16,
 };
 
@@ -111,6 +112,11 @@ export class EtcdClient {
       if (this.#options.username !== undefined && this.#token === undefined) await this.#renew(left());
       const used = this.#token;
       let answered = await send(left(), this.#headers());
+      // A server that is cut off from the others, or about to stop: perhaps another one can.
+      for (let n = 1; n < this.#options.servers.length && !call.server && this.#mayAskAnother(answered, call); n++) {
+        this.#http.avoid(answered.server);
+        answered = await send(left(), this.#headers());
+      }
       if (answered.status === 200) return answered;
       if (staleToken.test(refusalOf(answered)?.message ?? "") && this.#options.username !== undefined) {
         if (this.#token === used) await this.#renew(left());
@@ -123,6 +129,11 @@ export class EtcdClient {
       call.signal.throwIfAborted();
       throw this.#failure(error.server, `does not answer: ${error.reason}`, error.sent ? call : {}, error);
     }
+  }
+
+  #mayAskAnother(answered: Answered<unknown>, call: EtcdCall): boolean {
+    const found = refusalOf(answered);
+    return found !== undefined && (notTaken.test(found.message) || (found.code === code.unavailable && !call.writes));
   }
 
   #headers(): Readonly<Record<string, string>> {
@@ -177,7 +188,7 @@ export class EtcdClient {
     }
     const { message } = found;
     if (found.code === code.unauthenticated || found.code === code.denied || denied.test(message)) {
-      return noService("store-denied", `the etcd store at ${server} refuses: ${shown(message)}`, {
+      return noService("store-forbidden", `the etcd store at ${server} refuses: ${shown(message)}`, {
         hint: "check user name, password and the role's permission on the prefix",
       });
     }
@@ -189,7 +200,8 @@ export class EtcdClient {
         `invalid transaction: the etcd store at ${server} says ${shown(message)}`,
       );
     }
-    const unwritten = found.code === code.exhausted || message === "etcdserver: no leader";
+    this.#http.avoid(server);
+    const unwritten = found.code === code.exhausted || notTaken.test(message);
     return this.#failure(server, `cannot serve: ${shown(message)}`, unwritten ? {} : call, undefined);
   }
 
@@ -198,7 +210,7 @@ export class EtcdClient {
     what: string,
     call: Partial<EtcdCall>,
     cause?: unknown,
-    { hint = "check that etcd is running and can be reached" }: { readonly hint?: string } = {},
+    { hint = "is etcd running there, and does it speak TLS or not, as configured?" }: { readonly hint?: string } = {},
   ): NetworkError | Error {
     const text = server === "" ? `the etcd store ${what}` : `the etcd store at ${server} ${what}`;
     if (call.writes) return new Error(`the answer to a transaction got lost: ${text}`, { cause });
@@ -213,9 +225,12 @@ interface Answered<V> {
 }
 
 /** Texts of etcd's `rpctypes` errors; their codes say less. */
-const staleToken = /invalid auth token|revision of auth store is old|auth: revision in header is old/;
+const staleToken =
+  /invalid auth token|user name is empty|revision of auth store is old|auth: revision in header is old/;
 const denied =
   /authentication failed|user name is empty|user name not found|permission denied|authentication is not enabled/;
+/** Said before anything is proposed to the others: there is no leader, or it is handing over to another one. */
+const notTaken = /^(etcdserver: no leader|raft proposal dropped|etcdserver: too many requests)$/;
 const tooLarge = /received message larger than max/;
 
 export const leaseLost = () => noService("lease-lost", "the lease has expired");

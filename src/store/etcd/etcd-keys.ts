@@ -3,21 +3,19 @@ import { base64 } from "./etcd-messages.ts";
 
 /** Written by every transaction, so that one key tells the version of the store, whoever else uses the same etcd. */
 const revisionName = ".revision";
-/** Made once: tells this store from an empty or older one that takes its place at the same address. */
-const identityName = ".id";
 
 /** Where in etcd the store's keys are: `<prefix>/<key>`, as text that `etcdctl get --prefix <prefix>/` shows. */
 export class EtcdKeys {
   readonly #root: string;
   readonly #rootBytes: Buffer;
+  readonly #revisionBytes: Buffer;
   readonly revision: string;
-  readonly identity: string;
 
   constructor(prefix: string) {
     this.#root = `${prefix}/`;
     this.#rootBytes = Buffer.from(this.#root);
-    this.revision = this.encode(revisionName);
-    this.identity = this.encode(identityName);
+    this.#revisionBytes = Buffer.from(this.#root + revisionName);
+    this.revision = base64(this.#revisionBytes);
   }
 
   encode(key: string): string {
@@ -32,6 +30,10 @@ export class EtcdKeys {
     return isInternal(key) || !Buffer.from(key).equals(rest) ? undefined : key;
   }
 
+  isRevision(bytes: Buffer): boolean {
+    return bytes.equals(this.#revisionBytes);
+  }
+
   /** The range of all keys that begin with a prefix; from `after` (excluded), where given. */
   below(prefix: string, after?: Buffer): { readonly key: string; readonly range_end: string } {
     const start = after ? Buffer.concat([after, Buffer.of(0)]) : Buffer.from(this.#root + prefix);
@@ -40,4 +42,4 @@ export class EtcdKeys {
   }
 }
 
-export const isInternal = (key: string): boolean => key === revisionName || key === identityName;
+export const isInternal = (key: string): boolean => key === revisionName;

@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
-import { badRequest, NetworkError, noService } from "../../errors.ts";
+import { randomBytes } from "node:crypto";
+import { badRequest, NetworkError, noService, shown } from "../../errors.ts";
 import { checkTransaction, closedStore } from "../checks.ts";
 import type { Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
-import { EtcdClient, type EtcdClientOptions, leaseLost, OutOfRange } from "./etcd-client.ts";
+import { type EtcdCall, EtcdClient, type EtcdClientOptions, leaseLost, OutOfRange } from "./etcd-client.ts";
 import { EtcdKeys, isInternal } from "./etcd-keys.ts";
 import {
   anyResponse,
@@ -13,14 +13,10 @@ import {
   rangeResponse,
   txnResponse,
 } from "./etcd-messages.ts";
-import { EtcdWatch, type Head } from "./etcd-watch.ts";
+import { checkOptions, type EtcdStoreOptions } from "./etcd-options.ts";
+import { EtcdWatch, type Head, markOf } from "./etcd-watch.ts";
 import { parseValue } from "./parse-value.ts";
 import { type Snapshot, WatchFan } from "./watch-fan.ts";
-
-export interface EtcdStoreOptions extends EtcdClientOptions {
-  /** All keys are below `<prefix>/`; `dnet` by default. */
-  readonly prefix?: string;
-}
 
 /** etcd's own limits (`--max-txn-ops`, `--max-request-bytes`), the latter with room for what is around the values. */
 const maxOperations = 128;
@@ -28,6 +24,8 @@ const maxBytes = 1_400_000;
 /** Entries asked for at once, and bytes of a whole list that we hold. */
 const pageSize = 1_000;
 const maxListBytes = 256 * 1024 * 1024;
+/** Of an entry, besides key and value. */
+const entryBytes = 100;
 
 /**
  * A store in etcd, by its JSON gateway. The version of a key is its `mod_revision`; every transaction also writes one key of our
@@ -40,25 +38,24 @@ export class EtcdStore implements Store {
   /** The stream that all watches share, while there is one. */
   #shared: { readonly fan: WatchFan; readonly stop: AbortController; users: number } | undefined;
 
-  private constructor(options: EtcdStoreOptions) {
-    this.#client = new EtcdClient(options);
-    this.#keys = new EtcdKeys(options.prefix ?? "dnet");
+  private constructor(client: EtcdClientOptions, prefix: string) {
+    this.#client = new EtcdClient(client);
+    this.#keys = new EtcdKeys(prefix);
   }
 
-  /** Does not fail where the servers are away: a watch tells, and every call does. @throws NetworkError `invalid-store` */
-  static open(options: EtcdStoreOptions): EtcdStore {
-    const { prefix = "dnet", servers } = options;
-    if (servers.length === 0) throw badRequest("invalid-store", "invalid store: no server of etcd is given");
-    if (prefix === "" || prefix.length > 200 || /[\0-\x1f\x7f]|^\/|\/$/.test(prefix)) {
-      throw badRequest("invalid-store", `invalid store: ${JSON.stringify(prefix.slice(0, 100))} is no prefix of keys`);
-    }
-    return new EtcdStore(options);
+  /**
+   * Asks nothing yet: a server that is away fails what is asked of it, and a watch tells that it is lost.
+   * @throws NetworkError `invalid-store-address`, `invalid-store-options` (bad request)
+   */
+  static async open(options: EtcdStoreOptions): Promise<EtcdStore> {
+    const { client, prefix } = checkOptions(options);
+    return new EtcdStore(client, prefix);
   }
 
   async get(key: string, signal?: AbortSignal): Promise<StoreEntry | undefined> {
     const call = this.#call(signal);
     const { kvs } = await this.#client.call("/v3/kv/range", { key: this.#keys.encode(key) }, rangeResponse, call);
-    return kvs.flatMap((kv) => this.#entry(kv) ?? [])[0];
+    return kvs.flatMap((kv) => this.#entry(kv))[0];
   }
 
   async list(prefix: string, signal?: AbortSignal): Promise<readonly StoreEntry[]> {
@@ -93,11 +90,14 @@ export class EtcdStore implements Store {
       );
       revision ??= page.header.revision;
       for (const kv of page.kvs) {
-        bytes += kv.key.length + kv.value.length;
-        entries.push(...(this.#entry(kv) ?? []));
+        // Otherwise a list might never end.
+        if (after && Buffer.compare(kv.key, after) <= 0)
+          throw noService("store-unavailable", "the etcd store repeats keys");
+        after = kv.key;
+        bytes += kv.key.length + kv.value.length + entryBytes;
+        entries.push(...this.#entry(kv));
       }
-      after = page.kvs.at(-1)?.key;
-      if (!page.more || !after) return { version: revision, entries };
+      if (!page.more || page.kvs.length === 0) return { version: revision, entries };
       if (bytes > maxListBytes) throw noService("store-unavailable", "the etcd store holds too much to be listed");
     }
   }
@@ -118,7 +118,7 @@ export class EtcdStore implements Store {
           mod_revision: String(version),
         })),
         success: [
-          this.#bump,
+          this.#bump(),
           ...puts.map(({ key, lease }, n) => ({
             request_put: {
               key: this.#keys.encode(key),
@@ -140,9 +140,10 @@ export class EtcdStore implements Store {
     return { ok: false, conflicts: [...new Set(conflicts.map(({ key }) => key))] };
   }
 
-  /** Its `mod_revision` is all that is read of it. */
-  get #bump() {
-    return { request_put: { key: this.#keys.revision, value: base64("null") } };
+  /** The value is different every time: at one revision, it tells this history of the store from any other. */
+  #bump() {
+    const value = JSON.stringify(randomBytes(9).toString("base64url"));
+    return { request_put: { key: this.#keys.revision, value: base64(value) } };
   }
 
   #checkLimits({ checks = [], puts = [], deletes = [] }: Transaction, texts: readonly string[]): void {
@@ -161,29 +162,20 @@ export class EtcdStore implements Store {
   }
 
   async version(signal?: AbortSignal): Promise<number> {
-    const call = this.#call(signal);
-    const { kvs } = await this.#client.call("/v3/kv/range", { key: this.#keys.revision }, rangeResponse, call);
-    return kvs[0]?.mod_revision ?? (await this.#head(call)).version;
+    return (await this.#head(this.#call(signal))).version;
   }
 
-  /** Where the store stands; makes its own keys where they are missing. */
-  async #head(call: { readonly signal: AbortSignal; readonly server?: string }): Promise<Head> {
-    const read = [this.#keys.revision, this.#keys.identity].map((key) => ({ request_range: { key } }));
-    // Without a write it is a read, linearizable like any other.
-    let found = await this.#client.call("/v3/kv/txn", { success: read }, txnResponse, call);
-    const identity = () => found.responses[1]?.response_range?.kvs[0]?.value.toString();
-    if (!found.responses[0]?.response_range?.kvs[0] || identity() === undefined) {
-      const compare = [{ key: this.#keys.identity, target: "MOD", result: "EQUAL", mod_revision: "0" }];
-      const made = { request_put: { key: this.#keys.identity, value: base64(JSON.stringify(randomUUID())) } };
-      const success = [this.#bump, made];
-      await this.#client.call("/v3/kv/txn", { compare, success, failure: [this.#bump] }, txnResponse, call);
-      found = await this.#client.call("/v3/kv/txn", { success: read }, txnResponse, call);
+  /** Where the store stands, by a linearizable read; makes its own key where it is missing. */
+  async #head(call: EtcdCall): Promise<Head> {
+    const key = this.#keys.revision;
+    for (let tries = 0; tries < 3; tries++) {
+      const { header, kvs } = await this.#client.call("/v3/kv/range", { key }, rangeResponse, call);
+      const own = kvs[0];
+      if (own) return { revision: header.revision, version: own.mod_revision, mark: markOf(own) };
+      const compare = [{ key, target: "MOD", result: "EQUAL", mod_revision: "0" }];
+      await this.#client.call("/v3/kv/txn", { compare, success: [this.#bump()] }, txnResponse, call);
     }
-    return {
-      revision: found.header.revision,
-      version: found.responses[0]?.response_range?.kvs[0]?.mod_revision ?? 0,
-      identity: identity() ?? "",
-    };
+    throw noService("store-unavailable", "the etcd store does not keep what is written");
   }
 
   watch(prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent> {
@@ -221,12 +213,13 @@ export class EtcdStore implements Store {
     return {
       id,
       renew: async (signal) => {
-        const { result } = await this.#client.call(
+        const { result, error } = await this.#client.call(
           "/v3/lease/keepalive",
           { ID: id },
           keepAliveLine,
           this.#call(signal),
         );
+        if (error) throw noService("store-unavailable", `the etcd store cannot renew a lease: ${shown(error.message)}`);
         if (!result || result.TTL <= 0) throw leaseLost();
       },
       revoke: async (signal) => this.#revoke(id, signal),
@@ -261,8 +254,9 @@ export class EtcdStore implements Store {
     return { signal: signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal };
   }
 
-  #entry(kv: KeyValue): StoreEntry[] | undefined {
+  /** None where it is a key of our own, or nobody's. */
+  #entry(kv: KeyValue): readonly StoreEntry[] {
     const key = this.#keys.decode(kv.key);
-    return key === undefined ? undefined : [{ key, value: parseValue(kv.value), version: kv.mod_revision }];
+    return key === undefined ? [] : [{ key, value: parseValue(kv.value), version: kv.mod_revision }];
   }
 }

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { errorText } from "../../errors.ts";
+import { errorText, NetworkError, shown } from "../../errors.ts";
 import type { StoreEntry } from "../store.ts";
-import type { EtcdClient } from "./etcd-client.ts";
+import { type EtcdCall, type EtcdClient, OutOfRange } from "./etcd-client.ts";
 import type { EtcdKeys } from "./etcd-keys.ts";
-import { type WatchResponse, watchLine } from "./etcd-messages.ts";
+import { type KeyValue, rangeResponse, type WatchResponse, watchLine } from "./etcd-messages.ts";
 import { jsonLines } from "./json-lines.ts";
 import { parseValue } from "./parse-value.ts";
 import type { WatchFan } from "./watch-fan.ts";
@@ -14,8 +14,11 @@ export interface Head {
   readonly revision: number;
   /** Of the newest transaction. */
   readonly version: number;
-  readonly identity: string;
+  readonly mark: string;
 }
+
+/** What the store's own key says: no other history of the store has it at the same revision. */
+export const markOf = ({ mod_revision, value }: KeyValue): string => `${mod_revision} ${value.toString("base64")}`;
 
 /** Milliseconds that a stream may be quiet until its server is asked whether anything was missed. */
 const quiet = 2_000;
@@ -34,6 +37,8 @@ interface Pending {
   readonly revision: number;
   readonly puts: StoreEntry[];
   readonly deletes: string[];
+  /** The store's own key, where it was written as well; empty: removed, by somebody else. */
+  mark?: string;
   bytes: number;
 }
 
@@ -42,24 +47,20 @@ export class EtcdWatch {
   readonly #client: EtcdClient;
   readonly #keys: EtcdKeys;
   readonly #fan: WatchFan;
-  readonly #head: (call: { readonly signal: AbortSignal; readonly server?: string }) => Promise<Head>;
-  /** Up to which revision, of which store, everything has been told. */
-  #place: { readonly identity: string; readonly revision: number } | undefined;
+  readonly #head: (call: EtcdCall) => Promise<Head>;
+  /** Up to which revision everything has been told, and what the store's own key said then. */
+  #place: { readonly revision: number; readonly mark: string } | undefined;
   /** To be told before a stream that was lost counts as back. */
   #owed = 0;
   #pending: Pending | undefined;
   #heard = 0;
 
-  constructor(client: EtcdClient, keys: EtcdKeys, fan: WatchFan, head: EtcdWatch["head"]) {
+  /** @param head reads where the store stands, by a linearizable read */
+  constructor(client: EtcdClient, keys: EtcdKeys, fan: WatchFan, head: (call: EtcdCall) => Promise<Head>) {
     this.#client = client;
     this.#keys = keys;
     this.#fan = fan;
     this.#head = head;
-  }
-
-  /** Reads where the store stands, by a linearizable read. */
-  get head() {
-    return this.#head;
   }
 
   /** Follows until the signal aborts. Never fails. */
@@ -83,9 +84,10 @@ export class EtcdWatch {
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
+    if (this.#place && !(await this.#isKnown(this.#place, signal))) this.#place = undefined;
     const head = await this.#head({ signal });
-    if (this.#place?.identity !== head.identity || head.revision < this.#place.revision) {
-      this.#place = { identity: head.identity, revision: head.revision };
+    if (!this.#place) {
+      this.#place = { revision: head.revision, mark: head.mark };
       this.#fan.begin();
     }
     this.#owed = head.version;
@@ -109,16 +111,33 @@ export class EtcdWatch {
     try {
       for await (const line of jsonLines(stream)) {
         this.#heard = performance.now();
-        const { result, error } = watchLine.parse(line);
-        if (error) throw new Error(`the etcd store at ${server} ended the watch: ${error.message}`);
-        if (result) this.#take(result, server);
+        const { data, success } = watchLine.safeParse(line);
+        if (!success) throw new Error("a line that is none of etcd's");
+        if (data.error) throw new Error(shown(data.error.message));
+        if (data.result) this.#take(data.result);
       }
+      throw new Error("it was closed");
+    } catch (cause) {
+      if (cause instanceof Compacted || cause instanceof NetworkError) throw cause;
+      throw new Error(`the etcd store at ${server} ended the watch: ${errorText(cause)}`, { cause });
     } finally {
       over.abort();
       stream.destroy();
       await check;
     }
-    throw new Error(`the etcd store at ${server} ended the watch`);
+  }
+
+  /** Whether the store has been where we stand; not so an empty one in its place, or one from a backup. */
+  async #isKnown({ revision, mark }: { revision: number; mark: string }, signal: AbortSignal): Promise<boolean> {
+    const request = { key: this.#keys.revision, revision: String(revision) };
+    try {
+      const { kvs } = await this.#client.call("/v3/kv/range", request, rangeResponse, { signal });
+      return kvs.map(markOf).join() === mark;
+    } catch (error) {
+      // Compacted since, or still to come there.
+      if (error instanceof OutOfRange) return false;
+      throw error;
+    }
   }
 
   /** Asks the stream's server from time to time, for a stream that was cut off without a word is only quiet. Ends by failing. */
@@ -126,30 +145,25 @@ export class EtcdWatch {
     for (;;) {
       await sleep(quiet * (0.75 + Math.random() / 2), undefined, { signal });
       if (performance.now() - this.#heard < quiet) continue;
-      const { identity, revision, version } = await this.#head({ signal, server });
-      const place = this.#place;
-      if (place?.identity !== identity || revision < place.revision) {
-        throw new Error(`the etcd store at ${server} was replaced by another one`);
-      }
+      const { version } = await this.#head({ signal, server });
       const end = performance.now() + lag;
       while ((this.#place?.revision ?? 0) < version) {
-        if (performance.now() > end) throw new Error(`the etcd store at ${server} does not tell its changes`);
+        if (performance.now() > end) throw new Error("it does not tell changes");
         await sleep(50, undefined, { signal });
       }
     }
   }
 
-  #take(response: WatchResponse, server: string): void {
-    if (response.compact_revision > 0) throw new Compacted(`the etcd store at ${server} was compacted`);
-    if (response.canceled)
-      throw new Error(`the etcd store at ${server} cancelled the watch: ${response.cancel_reason}`);
+  #take(response: WatchResponse): void {
+    if (response.compact_revision > 0) throw new Compacted("the etcd store was compacted");
+    if (response.canceled) throw new Error(`cancelled: ${shown(response.cancel_reason)}`);
     for (const { type, kv } of response.events) {
       if (this.#pending && this.#pending.revision !== kv.mod_revision) this.#tell(this.#pending);
       if (kv.mod_revision <= (this.#place?.revision ?? 0)) continue;
       this.#pending ??= { revision: kv.mod_revision, puts: [], deletes: [], bytes: 0 };
       this.#pending.bytes += kv.key.length + kv.value.length + 100;
-      if (this.#pending.bytes > maxPending)
-        throw new Error(`the etcd store at ${server} tells of too large a transaction`);
+      if (this.#pending.bytes > maxPending) throw new Error("too large a transaction");
+      if (this.#keys.isRevision(kv.key)) this.#pending.mark = type === "PUT" ? markOf(kv) : "";
       const key = this.#keys.decode(kv.key);
       if (key === undefined) continue;
       if (type === "DELETE") this.#pending.deletes.push(key);
@@ -163,13 +177,13 @@ export class EtcdWatch {
     if ((this.#place?.revision ?? 0) >= this.#owed) this.#fan.back(this.#place?.revision ?? 0);
   }
 
-  #tell({ revision, puts, deletes, bytes }: Pending): void {
+  #tell({ revision, puts, deletes, mark, bytes }: Pending): void {
     this.#pending = undefined;
-    this.#advance(revision);
+    this.#advance(revision, mark);
     this.#fan.publish({ version: revision, puts, deletes, bytes });
   }
 
-  #advance(revision: number): void {
-    if (this.#place && revision > this.#place.revision) this.#place = { ...this.#place, revision };
+  #advance(revision: number, mark = this.#place?.mark ?? ""): void {
+    if (revision > (this.#place?.revision ?? 0)) this.#place = { revision, mark };
   }
 }

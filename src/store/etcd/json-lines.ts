@@ -12,10 +12,19 @@ export async function* jsonLines(stream: AsyncIterable<Buffer>): AsyncGenerator<
       parts = [];
       length = 0;
       rest = rest.subarray(end + 1);
-      if (line.trim() !== "") yield JSON.parse(line) as unknown;
+      if (line.trim() !== "") yield parse(line);
     }
     if (rest.length > 0) parts.push(rest);
     length += rest.length;
     if (length > maxLine) throw new Error(`a line longer than ${maxLine} bytes`);
   }
 }
+
+const parse = (line: string): unknown => {
+  try {
+    return JSON.parse(line);
+  } catch (cause) {
+    // JSON.parse would quote what it was given.
+    throw new Error("a line that is no JSON", { cause });
+  }
+};

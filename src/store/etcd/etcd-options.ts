@@ -1,0 +1,54 @@
+import { X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
+import { badRequest, errorText } from "../../errors.ts";
+import { parseStoreAddress } from "../address.ts";
+import type { HttpClientOptions } from "../http-client.ts";
+import type { EtcdClientOptions } from "./etcd-client.ts";
+
+export interface EtcdStoreOptions {
+  /** `host:port[/prefix]` of a server, or of several: the next one is asked where one cannot be reached. */
+  readonly address: string | readonly string[];
+  /** Below which keys everything lies; by default the one of the first address, else `dnet`. */
+  readonly prefix?: string;
+  /** Where etcd has authentication: needs a role with `readwrite` on the prefix. */
+  readonly username?: string;
+  readonly password?: string;
+  /** Contents of PEM files. */
+  readonly tls?: NonNullable<HttpClientOptions["tls"]>;
+  /** Milliseconds until a request without answer is given up. */
+  readonly timeout?: number;
+}
+
+const standardPrefix = "dnet";
+
+/** @throws NetworkError `invalid-store-address`, `invalid-store-options` (bad request) */
+export const checkOptions = (options: EtcdStoreOptions): { prefix: string; client: EtcdClientOptions } => {
+  const { address, username, password, tls, timeout } = options;
+  const fail = (reason: string, cause?: unknown) =>
+    badRequest("invalid-store-options", `invalid options of the etcd store: ${reason}`, { cause });
+  const addresses = (typeof address === "string" ? [address] : address).map(parseStoreAddress);
+  const [first] = addresses;
+  if (!first) throw badRequest("invalid-store-address", "invalid store address: there is none");
+  const { prefix } = parseStoreAddress(`${first.server}/${options.prefix ?? (first.prefix || standardPrefix)}`);
+  if (prefix === "") throw fail("the prefix is empty");
+  if (username === "") throw fail("the user has no name");
+  if (username === undefined && password !== undefined) throw fail("there is a password, but no user");
+  if ((tls?.cert === undefined) !== (tls?.key === undefined)) throw fail("a certificate and its key go together");
+  try {
+    // A context takes a CA's text that holds no certificate, and trusts nobody.
+    if (tls?.ca !== undefined) new X509Certificate(tls.ca);
+    if (tls) createSecureContext(tls);
+  } catch (cause) {
+    throw fail(`the certificates cannot be used: ${errorText(cause)}`, cause);
+  }
+  return {
+    prefix,
+    client: {
+      servers: addresses.map(({ server }) => server),
+      ...(username !== undefined && { username }),
+      ...(password !== undefined && { password }),
+      ...(tls && { tls }),
+      ...(timeout !== undefined && { timeout }),
+    },
+  };
+};
