@@ -3,6 +3,7 @@ import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
 import { networkGroup } from "./commands/network.ts";
+import { nodeGroup } from "./commands/node.ts";
 import { serviceGroup } from "./commands/service.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
 import { commandHelp, commandUsage, groupHelp, groupUsage, topHelp } from "./help.ts";
@@ -24,7 +25,7 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup];
+const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, nodeGroup];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
 
 const globalFlags: readonly Flag[] = [

@@ -55,7 +55,7 @@ const ofStore = (scheme: "consul" | "etcd", rest: string, text: string): Discove
     return part.trim();
   });
   if (scheme === "consul" && servers.length > 1) throw invalid(text, "consul has one address, that of an agent");
-  if (prefix !== "" && !/^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/.test(prefix)) {
+  if (prefix !== "" && !prefix.split("/").every((part) => /^[A-Za-z0-9_.-]+$/.test(part) && !/^\.+$/.test(part))) {
     throw invalid(text, `the prefix ${shown(prefix)} has letters, digits and _ . - between single slashes`);
   }
   return { scheme, servers, prefix };

@@ -252,8 +252,8 @@ export class SerfRpcClient {
           else reject(noService("serf-refused", `serf refuses ${command}: ${printable(error)}`));
         },
       });
-      this.#socket.write(encode({ Command: command, Seq: sequence }));
-      if (body !== undefined) this.#socket.write(encode(body));
+      const header = encode({ Command: command, Seq: sequence });
+      this.#socket.write(body === undefined ? header : Buffer.concat([header, encode(body)]));
     });
   }
 
@@ -267,10 +267,14 @@ export class SerfRpcClient {
     const { Seq, Error: complaint } = checked(headerSchema, object);
     const waiting = this.#waiting.get(Seq);
     if (waiting) {
-      this.#waiting.delete(Seq);
       if (complaint !== "") waiting.fail(complaint);
-      if (waiting.hasBody) this.#next = (body) => waiting.settle(body);
-      else waiting.settle(undefined);
+      // It waits until the body is there, too: the connection may end in between.
+      const settle = (body: unknown) => {
+        this.#waiting.delete(Seq);
+        waiting.settle(body);
+      };
+      if (waiting.hasBody) this.#next = settle;
+      else settle(undefined);
       return;
     }
     const sink = this.#sinks.get(Seq);
