@@ -163,13 +163,13 @@ export class Cluster {
     if (this.#membership) yield* this.#membership.events(signal);
   }
 
-  /** Tells every member, this one included: at most 512 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
+  /** Tells every member, this one included: at most 470 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
   async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
     await this.#gossip().userEvent(name, payload, signal);
   }
 
   /**
-   * Asks every member, or those named, this one included: at most 1024 bytes with the name. Yields answers until `timeout` (ms).
+   * Asks every member, or those named, this one included: at most 700 bytes with its name and theirs. Yields answers until `timeout` (ms).
    * @throws NetworkError `payload-too-large`, `serf-unavailable`
    */
   query(
@@ -185,7 +185,7 @@ export class Cluster {
     return this.#membership?.onUserEvent(name, handler) ?? (() => undefined);
   }
 
-  /** One handler answers the queries of a name, with at most 1024 bytes. @returns what ends it */
+  /** One handler answers the queries of a name, with at most 800 bytes. @returns what ends it */
   onQuery(name: string, handler: QueryHandler): () => void {
     return this.#membership?.onQuery(name, handler) ?? (() => undefined);
   }
@@ -276,7 +276,7 @@ export class Cluster {
   #startSerf(serf: SerfOptions | false, discovery: string): void {
     if (!serf) return;
     const { instance, hostName, advertise, vtep, version, log } = this.#options;
-    const binary = serf.binary ?? findProgram("serf");
+    const binary = findProgram(serf.binary ?? "serf");
     if (binary === undefined) {
       log("warning", "serf is not installed: there is no gossip between the nodes, the store alone says who is alive");
       return;

@@ -121,14 +121,14 @@ export class Membership {
     this.#joinNow();
   }
 
-  /** Tells every member, this one included; 512 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
+  /** Tells every member, this one included; at most 470 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
   async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
     await this.#connected().userEvent(name, payload, signal);
   }
 
   /**
    * Asks every member, or those named, this one included. Yields answers as they come; ends after `timeout` (ms).
-   * @throws NetworkError `payload-too-large` past 1024 bytes with the name, `serf-unavailable`
+   * @throws NetworkError `payload-too-large` past 700 bytes with its name and theirs, `serf-unavailable`
    */
   async *query(
     name: string,

@@ -113,11 +113,13 @@ describe("the client of serf's RPC", () => {
       sent.push(command);
       return ok(sequence);
     });
-    const text = "a user event holds at most 512 bytes, its name included, not 513";
-    await expect(client.userEvent("name", new Uint8Array(509))).rejects.toThrow(text);
-    await expect(client.query("n", new Uint8Array(1_024), { timeout: 1 })).rejects.toThrow("at most 1024 bytes");
-    await expect(client.respond(1, new Uint8Array(1_025))).rejects.toThrow("at most 1024 bytes");
-    await client.userEvent("name", new Uint8Array(508));
+    const text = "a user event holds at most 470 bytes, names included, not 471";
+    await expect(client.userEvent("name", new Uint8Array(467))).rejects.toThrow(text);
+    await expect(client.query("n", new Uint8Array(600), { timeout: 1, nodes: ["x".repeat(96)] })).rejects.toThrow(
+      "a query holds at most 700 bytes, names included, not 701",
+    );
+    await expect(client.respond(1, new Uint8Array(801))).rejects.toThrow("at most 800 bytes");
+    await client.userEvent("name", new Uint8Array(466));
     expect(sent).toEqual(["handshake", "auth", "event"]);
   });
 
@@ -183,6 +185,7 @@ describe("the client of serf's RPC", () => {
         const records = [
           { Type: "ack", From: "h1", Payload: null },
           { Type: "response", From: "h1", Payload: new Uint8Array([254]) },
+          { Type: "response", From: "", Payload: null },
           { Type: "done", From: "", Payload: null },
         ];
         return [ok(sequence), ...records.flatMap((record) => [ok(sequence), encode(record)])];

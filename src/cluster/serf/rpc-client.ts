@@ -29,9 +29,13 @@ export interface SerfRpcOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Bytes of name and payload of a user event, and of a query or its answer (serf's own limits). */
-export const maxUserEvent = 512;
-export const maxQuery = 1_024;
+/**
+ * Bytes of name and payload of a user event, of a query with the names of those it is for, and of an answer. Serf's limits are 512
+ * and 1024 for the whole message; its own fields need up to 42, 320 and 220 of them.
+ */
+export const maxUserEvent = 470;
+export const maxQuery = 700;
+export const maxAnswer = 800;
 /** Events and answers that may wait for a reader. */
 const maxWaiting = 10_000;
 
@@ -143,7 +147,7 @@ export class SerfRpcClient {
     return this.#ask("stats", undefined, statsSchema, signal);
   }
 
-  /** Sends an event to every member, this one included. @throws NetworkError `payload-too-large` past 512 bytes with its name */
+  /** Sends an event to every member, this one included. @throws NetworkError `payload-too-large` past 470 bytes with its name */
   async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
     checkSize("a user event", name, payload, maxUserEvent);
     await this.#call("event", { Name: name, Payload: payload, Coalesce: false }, signal);
@@ -151,25 +155,25 @@ export class SerfRpcClient {
 
   /**
    * Asks every member, or those named. Ends after `timeout` (ms).
-   * @throws NetworkError `payload-too-large` past 1024 bytes with its name
+   * @throws NetworkError `payload-too-large` past 700 bytes with its name and theirs
    */
   async query(
     name: string,
     payload: Uint8Array,
     options: { readonly timeout: number; readonly nodes?: readonly string[]; readonly signal?: AbortSignal },
   ): Promise<AsyncIterable<QueryRecord>> {
-    checkSize("a query", name, payload, maxQuery);
+    // Each name that it is for has a head of its own.
+    checkSize("a query", [name, ...(options.nodes ?? [])].join("...."), payload, maxQuery);
     const queue = new EventQueue<QueryRecord>(maxWaiting);
     const sequence = this.#sequence;
     this.#sinks.set(sequence, {
       take: (body) => {
         const record = toQueryRecord(body);
-        // Answers past the limit are dropped: one query must not end the connection.
-        if (record.kind !== "done") queue.push(record);
-        else {
+        if (record.kind === "done") {
           this.#sinks.delete(sequence);
           queue.end();
-        }
+          // Answers past the limit are dropped: one query must not end the connection.
+        } else if (record.kind !== "other") queue.push(record);
         return true;
       },
       end: (error) => queue.end(error),
@@ -193,9 +197,9 @@ export class SerfRpcClient {
     return queue;
   }
 
-  /** Answers a query that came by the stream. @throws NetworkError `payload-too-large` past 1024 bytes */
+  /** Answers a query that came by the stream. @throws NetworkError `payload-too-large` past 800 bytes */
   async respond(id: number, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
-    checkSize("the answer to a query", "", payload, maxQuery);
+    checkSize("the answer to a query", "", payload, maxAnswer);
     await this.#call("respond", { ID: id, Payload: payload }, signal);
   }
 
@@ -296,7 +300,7 @@ export class SerfRpcClient {
 const checkSize = (what: string, name: string, payload: Uint8Array, most: number): void => {
   const size = Buffer.byteLength(name) + payload.length;
   if (size > most) {
-    throw badRequest("payload-too-large", `${what} holds at most ${most} bytes, its name included, not ${size}`);
+    throw badRequest("payload-too-large", `${what} holds at most ${most} bytes, names included, not ${size}`);
   }
 };
 
