@@ -160,12 +160,14 @@ export class NodeRegistry {
     const known = this.#registered && this.#table.has(id);
     const puts = known && !this.#changed ? [alive] : [{ key: nodeKey(id), value: json(this.#self) }, alive];
     this.#changed = false;
+    let written = false;
     try {
-      await store.transact({ puts }, signal);
-    } catch (error) {
-      this.#changed = true;
-      throw error;
+      written = (await store.transact({ puts }, signal)).ok;
+    } finally {
+      // The answer may be lost: nobody knows what the store has.
+      if (!written) this.#changed = true;
     }
+    if (!written) throw new Error("the store refuses the heartbeat");
   }
 
   #reregister(): void {
@@ -188,8 +190,10 @@ export class NodeRegistry {
         }
       } catch (error) {
         if (signal.aborted) return;
-        this.#lost.set(prefix, errorText(error));
-        log("warning", `the nodes in the store cannot be followed: ${errorText(error)}; trying again`);
+        const reason = errorText(error);
+        if (!this.#lost.has(prefix))
+          log("warning", `${prefix} in the store cannot be followed: ${reason}; trying again`);
+        this.#lost.set(prefix, reason);
       }
       await pause(backoff.next(), signal, this.#clock);
     }

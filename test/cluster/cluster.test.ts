@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Cluster, type ClusterOptions, type SerfOptions } from "../../src/cluster/cluster.ts";
+import { Cluster } from "../../src/cluster/cluster.ts";
+import type { ClusterOptions, SerfOptions } from "../../src/cluster/cluster-options.ts";
 import { parseIp } from "../../src/net/ip.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -19,22 +20,40 @@ let store: Store;
 let lines: string[];
 const clusters: Cluster[] = [];
 
-beforeAll(() => enterOwnHost());
+let socketsBefore = 0;
+
+beforeAll(() => {
+  enterOwnHost();
+  socketsBefore = openSockets();
+});
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "dnet-cluster-"));
   store = new MemoryStore();
   lines = [];
-  shell("for n in 1 2 3; do ip address add 10.77.0.$n/32 dev lo; done");
+  shell("for n in 1 2 3; do ip address add 10.77.0.$n/32 dev lo; ip address add fd77::$n/128 dev lo nodad; done");
 });
 afterEach(async () => {
   await Promise.all(clusters.splice(0).map((cluster) => cluster.close()));
   await store.close();
-  shell("for n in 1 2 3; do ip address delete 10.77.0.$n/32 dev lo; done");
+  shell("for n in 1 2 3; do ip address delete 10.77.0.$n/32 dev lo; ip address delete fd77::$n/128 dev lo; done");
   expect(run("find", directory, "-path", "*serf*", "-type", "f")).toBe("");
   rmSync(directory, { recursive: true, force: true });
   expect(agents()).toEqual([]);
 });
-afterAll(() => expectNothingLeft());
+afterAll(async () => {
+  await eventually("all sockets closed", () => openSockets() === socketsBefore);
+  expectNothingLeft();
+});
+
+/** Sockets of the test's own process. */
+const openSockets = (): number =>
+  readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+    } catch {
+      return false;
+    }
+  }).length;
 
 const inode = (pid: string): string => {
   try {
@@ -258,6 +277,21 @@ describe("a cluster with serf", () => {
     await eventually("state left", () => one.nodes()[1]?.state === "left", patient);
   }, 120_000);
 
+  it("sees that a daemon was killed", async () => {
+    const child = await holder(3);
+    const one = await start(1, { discovery: "nodes://10.77.0.3" });
+    await sees(one, "alive", "alive");
+    const abort = new AbortController();
+    const event = (async () => {
+      for await (const { kind, member } of one.membershipEvents(abort.signal)) return `${kind} ${member.name}`;
+    })();
+    child.kill("SIGKILL");
+    await sees(one, "alive", "failed");
+    expect(await event).toBe("failed held-00000003");
+    expect(one.nodes()[0]).toMatchObject({ name: "held", state: "gone" });
+    rmSync(join(directory, "serf3"), { recursive: true });
+  }, 120_000);
+
   it("leaves no agent when a daemon is killed, and a stale one does not block the next", async () => {
     const child = await holder(1);
     const [agent = ""] = agents();
@@ -294,4 +328,25 @@ describe("a cluster with serf", () => {
     await expect(one.userEvent("e", text("x"))).rejects.toMatchObject({ code: "serf-unavailable" });
     await expect(two.userEvent("e", text("x"))).rejects.toMatchObject({ code: "serf-unavailable" });
   }, 120_000);
+
+  it("works over IPv6, and where the advertised address is no interface's", async () => {
+    const one = await start(1, { advertise: { address: parseIp("fd77::1"), local: true } });
+    const two = await start(2, { advertise: { address: parseIp("fd77::2"), local: false } });
+    await together(one, two);
+    expect(one.members().map(({ address, port }) => [address, port])).toEqual([
+      ["fd77::1", 7946],
+      // Bound to every address of the host, where the first one already is.
+      ["fd77::2", 7947],
+    ]);
+  }, 120_000);
+
+  it("takes a node back that has moved to another address", async () => {
+    const [one, two] = [await start(1), await start(2)];
+    await together(one, two);
+    await two.close();
+    await sees(one, "alive", "left");
+    const moved = await start(2, { advertise: { address: parseIp("10.77.0.3"), local: true } });
+    await together(one, moved);
+    expect(one.nodes()[1]).toMatchObject({ id: "00000002", address: "10.77.0.3", state: "alive" });
+  }, 180_000);
 });

@@ -1,9 +1,10 @@
 import { connect, type Socket } from "node:net";
 import { encode } from "@msgpack/msgpack";
 import type * as z from "zod";
-import { badRequest, errorText, type NetworkError, noService } from "../../errors.ts";
+import { errorText, type NetworkError, noService } from "../../errors.ts";
 import { EventQueue } from "../event-queue.ts";
 import { FrameReader } from "./frames.ts";
+import { checkSize, maxAnswer, maxQuery, maxUserEvent, printable } from "./limits.ts";
 import {
   type Coordinate,
   checked,
@@ -29,13 +30,6 @@ export interface SerfRpcOptions {
   readonly signal?: AbortSignal;
 }
 
-/**
- * Bytes of name and payload of a user event, of a query with the names of those it is for, and of an answer. Serf's limits are 512
- * and 1024 for the whole message; its own fields need up to 42, 320 and 220 of them.
- */
-export const maxUserEvent = 470;
-export const maxQuery = 700;
-export const maxAnswer = 800;
 /** Events and answers that may wait for a reader. */
 const maxWaiting = 10_000;
 
@@ -296,17 +290,3 @@ export class SerfRpcClient {
     this.#sinks.clear();
   }
 }
-
-const checkSize = (what: string, name: string, payload: Uint8Array, most: number): void => {
-  const size = Buffer.byteLength(name) + payload.length;
-  if (size > most) {
-    throw badRequest("payload-too-large", `${what} holds at most ${most} bytes, names included, not ${size}`);
-  }
-};
-
-/** What other hosts may have put into a complaint, on one line and bounded. */
-const printable = (text: string): string =>
-  text
-    .replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ")
-    .trim()
-    .slice(0, 500);
