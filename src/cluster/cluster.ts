@@ -187,11 +187,12 @@ export class Cluster {
 
   async #open(place: StorePlace): Promise<Store | undefined> {
     const { openStore, log } = this.#options;
-    if (openStore) return openStore(place);
-    log(
-      "warning",
-      `discovery ${place.scheme}://${place.servers.join(",")}/${place.prefix}: that store cannot be opened`,
-    );
+    try {
+      if (openStore) return await openStore(place);
+      log("warning", `discovery: there is no client for ${place.scheme}`);
+    } catch (error) {
+      log("warning", `discovery: the store of ${place.scheme} cannot be opened: ${errorText(error)}`);
+    }
     return undefined;
   }
 

@@ -104,23 +104,20 @@ export class NodeRegistry {
   async close(deadline = 2_000): Promise<void> {
     if (this.#abort.signal.aborted) return;
     this.#abort.abort();
-    await Promise.all(this.#running);
     const signal = AbortSignal.timeout(deadline);
-    const expired = pause(deadline, new AbortController().signal);
-    const { id } = this.#self;
     const leave = async () => {
+      await Promise.all(this.#running);
       if (!this.#registered) return;
       const record = { ...this.#self, left: this.#time() };
-      const puts = [{ key: nodeKey(id), value: json(record) }];
-      await this.#options.store.transact({ puts, deletes: [aliveKey(id)] }, signal);
+      const puts = [{ key: nodeKey(record.id), value: json(record) }];
+      await this.#options.store.transact({ puts, deletes: [aliveKey(record.id)] }, signal);
       await this.#lease?.revoke(signal);
     };
-    await Promise.race([
-      expired,
-      leave().catch((error: unknown) => {
-        this.#options.log("debug", `this node could not sign off in the store: ${errorText(error)}`);
-      }),
-    ]);
+    const left = leave().catch((error: unknown) => {
+      this.#options.log("debug", `this node could not sign off in the store: ${errorText(error)}`);
+    });
+    // A store may be deaf to signals, too.
+    await Promise.race([left, pause(deadline, new AbortController().signal)]);
   }
 
   async #stayRegistered(first: () => void): Promise<void> {
