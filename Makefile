@@ -6,7 +6,7 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check test demo bench setup packages clean
+.PHONY: help build check check-types check-lint check-unit test demo bench setup packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
 	@echo "make demo     two sandboxes on a bridge network, in namespaces of its own (as root; under 30 s)"
@@ -24,15 +24,25 @@ setup: $(STAMP)
 
 packages:
 	@scripts/packages.sh
+	@scripts/consul.sh
 
 build: setup
 	@$(RUN) node scripts/build.ts
 
+# Side by side, the output of each in one piece.
 check: setup
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target check-unit check-types check-lint
+
+check-types:
 	@$(RUN) $(BIN)/tsc -p .
+
+check-lint:
 	@$(RUN) $(BIN)/biome check --error-on-warnings .
 	@$(RUN) node scripts/lint-imports.ts
 	@$(RUN) node scripts/errors-doc.ts --check
+	@$(RUN) node scripts/firewall-doc.ts --check
+
+check-unit:
 	@$(RUN) $(BIN)/vitest run --project unit
 
 test: check packages build
@@ -41,7 +51,8 @@ test: check packages build
 demo: build packages
 	@scripts/demo.sh
 
-bench: build packages
+bench: build
+	@scripts/packages.sh dnsperf:dnsperf
 	@$(RUN) node bench/main.ts
 
 clean:

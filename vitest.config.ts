@@ -1,7 +1,10 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
+    // By default one core is left free, so that with two cores files would run one after the other.
+    maxWorkers: availableParallelism(),
     projects: [
       { test: { name: "unit", include: ["src/**/*.test.ts"], exclude: ["**/*.root.test.ts"] } },
       {

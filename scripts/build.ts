@@ -1,4 +1,4 @@
-// Bundles the library (an ES module with its types) and the executable: one CommonJS file each for the command line, the daemon and the kernel worker. The command line's is
+// Bundles the library (an ES module with its types) and the executable: one CommonJS file each for the command line, the daemon, the kernel worker, the lab. The command line's is
 // small, so that it starts fast; `import "node:http"` from an ES module alone would cost more than the rest of its start.
 import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
@@ -22,11 +22,12 @@ const common: BuildOptions = {
   logLevel: "warning",
 };
 
-/** The daemon stays a file of its own. */
-const daemonApart: Plugin = {
-  name: "daemon-apart",
+/** The daemon and the lab stay files of their own. */
+const loadedOnDemand: Plugin = {
+  name: "loaded-on-demand",
   setup({ onResolve }) {
     onResolve({ filter: /daemon\/run-daemon\.ts$/ }, () => ({ path: "./daemon.cjs", external: true }));
+    onResolve({ filter: /lab\/lab\.ts$/ }, () => ({ path: "./lab.cjs", external: true }));
   },
 };
 
@@ -38,9 +39,11 @@ await Promise.all([
     minify: true,
     entryPoints: ["cmd/dnet/main.ts"],
     outfile: "dist/dnet.cjs",
-    plugins: [daemonApart],
+    plugins: [loadedOnDemand],
   }),
   build({ ...common, entryPoints: ["src/daemon/run-daemon.ts"], outfile: "dist/daemon.cjs" }),
+  build({ ...common, entryPoints: ["src/lab/lab.ts"], outfile: "dist/lab.cjs" }),
+  build({ ...common, entryPoints: ["src/lab/lab-supervisor.ts"], outfile: "dist/lab-supervisor.cjs" }),
   build({ ...common, entryPoints: ["src/linux/kernel-worker.ts"], outfile: "dist/kernel-worker.cjs" }),
   build({ ...common, define: {}, banner: {}, format: "esm", entryPoints: ["src/index.ts"], outfile: "dist/index.js" }),
 ]);

@@ -7,13 +7,15 @@ if [ "${1:-}" != inside ]; then exec unshare --net --mount "$0" inside; fi
 ip link add lan type bridge && ip link set lan up && ip address add 10.0.0.1/24 dev lan
 ip link add vx type vxlan id 9 dstport 4789
 ip link add va type veth peer name vb
+ip link add pt type veth peer name pu && ip link set pt master lan
+other=$(mktemp) && unshare --net="$other" true
 trace=$(mktemp)
-trap 'rm -f "$trace"' EXIT
+trap 'umount "$other"; rm -f "$trace" "$other"' EXIT
 first=1
 echo "[" > test/golden/netlink.json
 while IFS= read -r command; do
   # Some kinds are not in every kernel: what was sent counts, not the answer.
-  strace -qq -e trace=sendmsg,sendto -e write=3,4,5 -o "$trace" $command >/dev/null 2>&1 || true
+  strace -qq -e trace=sendmsg,sendto -e write=3,4,5 -o "$trace" ${command/OTHER/$other} >/dev/null 2>&1 || true
   # The dump of the last message sent: lines such as ` | 00000  28 00 00 00 10 00 05 06  ...`.
   hex=$(awk '/^send/ { hex = "" } /^ \| [0-9a-f]+ / { line = substr($0, 11, 49); gsub(/ /, "", line); hex = hex line } END { print hex }' "$trace")
   [ $first = 1 ] || echo "," >> test/golden/netlink.json
@@ -21,9 +23,12 @@ while IFS= read -r command; do
   printf '  { "command": "%s", "hex": "%s" }' "$command" "$hex" >> test/golden/netlink.json
 done <<'COMMANDS'
 ip link add name br9 mtu 1400 address 02:42:0a:00:00:01 type bridge stp_state 0 vlan_filtering 1
+ip link add name br8 type bridge mcast_snooping 0
 ip link add name v9 mtu 1400 type veth peer name p9 mtu 1400 address 02:42:0a:00:00:02
 ip link add name x9 type vxlan id 256 local 10.0.0.1 dstport 4789 learning proxy l2miss l3miss
 ip link add name x6 type vxlan id 257 local fd00::1 dstport 4789
+ip link add name x8 netns OTHER type vxlan id 258 dstport 4789 nolearning
+ip link set dev pt type bridge_slave learning off flood off
 ip link add name m9 link lan type macvlan mode bridge
 ip link add name i9 link lan type ipvlan mode l3
 ip link add name d9 type dummy
@@ -44,6 +49,7 @@ ip rule add priority 101 from 10.0.0.0/24 table 200 protocol 215
 ip neighbor replace 10.0.0.7 lladdr 02:42:0a:00:00:07 nud permanent dev lan
 ip -6 neighbor replace fd00::7 lladdr 02:42:0a:00:00:07 nud permanent dev lan
 bridge fdb replace 02:42:0a:00:00:07 dev vx dst 172.17.0.3 self permanent
+bridge fdb replace 02:42:0a:00:00:07 dev pt master static
 bridge fdb append 00:00:00:00:00:00 dev vx dst 172.17.0.3 self permanent
 COMMANDS
 printf '\n]\n' >> test/golden/netlink.json

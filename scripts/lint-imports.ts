@@ -23,7 +23,8 @@ const allowed: Record<string, readonly string[]> = {
   "create-libnetwork.ts": [...kernel, ...parts, "drivers", "controller"],
   daemon: [...kernel, ...parts, "drivers", "controller", "create-libnetwork.ts", "api", "daemon"],
   lab: [...kernel, "lab"],
-  cli: ["errors.ts", "suggest.ts", "api", "cli"],
+  // Of the lab only types, and the whole of it on demand.
+  cli: ["errors.ts", "suggest.ts", "api", "lab", "cli"],
 };
 
 const problems: string[] = [];
@@ -36,6 +37,9 @@ for (const file of globSync("src/**/*.ts")) {
     continue;
   }
   const text = readFileSync(file, "utf8");
+  if (room === "cli" && /^import (?!type )[^;]*from "[^"]*\/lab\//m.test(text)) {
+    problems.push(`${file}: imports the lab at start; load it with import(), so that the command line starts fast`);
+  }
   for (const [, from = ""] of text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)) {
     if (from === "koffi" && file !== "src/linux/libc.ts")
       problems.push(`${file}: only src/linux/libc.ts may import koffi`);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests and the demo use, where they are missing.
+# Installs the Debian packages that the tests and the demo use, and those of the pairs `program:package` given, where they are missing.
 set -euo pipefail
 need=()
-for pair in ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack dig:dnsutils serf:serf; do
+for pair in ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack dig:dnsutils etcd:etcd-server etcdctl:etcd-client serf:serf "$@"; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || need+=("${pair##*:}")
 done
 [ ${#need[@]} -eq 0 ] && exit 0
@@ -19,5 +19,6 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 echo "installing Debian packages: ${need[*]} ..."
 export DEBIAN_FRONTEND=noninteractive
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+# Another program that installs is waited for.
+"${as_root[@]}" apt-get -o DPkg::Lock::Timeout=120 update -qq
+"${as_root[@]}" apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "${need[@]}" >/dev/null

@@ -3,19 +3,23 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Log } from "./controller/context.ts";
 import { namespaceOf } from "./controller/context.ts";
-import { Libnetwork } from "./controller/libnetwork.ts";
+import { FileCopy } from "./controller/global-copy.ts";
+import { type HostPlace, Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
+import type { GatewayNetwork } from "./controller/way-out.ts";
 import { parseResolvConf } from "./dns/files.ts";
 import { HostUpstreams } from "./dns/upstreams.ts";
 import { bridgeDriver } from "./drivers/bridge/bridge-driver.ts";
 import type { NetworkDriver } from "./drivers/driver.ts";
 import { hostDriver } from "./drivers/host/host-driver.ts";
 import { nullDriver } from "./drivers/null/null-driver.ts";
+import { option } from "./drivers/options.ts";
+import { overlayDriver } from "./drivers/overlay/overlay-driver.ts";
 import { testDriver } from "./drivers/test/test-driver.ts";
 import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
-import type { Kernel } from "./linux/kernel.ts";
+import type { Kernel, Observed } from "./linux/kernel.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
 import { familyOf } from "./net/ip.ts";
@@ -30,17 +34,31 @@ export interface CreateLibnetworkOptions {
   readonly execRoot?: string;
   /** Shared by every node of a cluster; without it the embedded store serves both scopes: a cluster of one. */
   readonly globalStore?: Store;
+  /**
+   * Says where this node takes encapsulated packets, given the host's links and routes; without it networks that span hosts cannot
+   * be joined here.
+   */
+  readonly place?: (host: Observed | undefined) => HostPlace | undefined;
+  /** What people call a node, given its id. */
+  readonly nodeName?: (node: string) => string;
   /** `none` leaves packets alone: no NAT, no isolation. */
   readonly firewall?: "nftables" | "none";
   /** Made at the start where it is missing; an empty name makes none. Default `bridge`. */
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
-  /** Beside bridge, host, null and test. */
+  /** Beside bridge, overlay, host, null and test. */
   readonly drivers?: readonly NetworkDriver[];
   /** Told every kernel operation as its equivalent command, at level debug. */
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
+
+/** As in the original: no traffic between sandboxes by it, only to the outside. */
+const gatewayNetwork: GatewayNetwork = {
+  name: "docker_gwbridge",
+  driver: "bridge",
+  options: { [option.bridgeName]: "docker_gwbridge", [option.icc]: "false" },
+};
 
 const hostResolvConf = "/etc/resolv.conf";
 
@@ -63,12 +81,17 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
     await local.close();
   };
   try {
+    const place = options.place?.(await kernel.observe(hostNamespace, options.signal));
     const libnetwork = await Libnetwork.open({
       stores: { local, global: options.globalStore ?? local },
       kernel,
-      drivers: [bridgeDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
+      drivers: [bridgeDriver(), overlayDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
+      ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
+      ...(place && { place }),
+      ...(options.nodeName && { nodeName: options.nodeName }),
+      gateway: gatewayNetwork,
       naming: (state) =>
         new SandboxNaming({
           state,

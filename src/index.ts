@@ -30,6 +30,7 @@ export type {
 } from "./drivers/driver.ts";
 export { hostDriver } from "./drivers/host/host-driver.ts";
 export { nullDriver } from "./drivers/null/null-driver.ts";
+export { overlayDriver } from "./drivers/overlay/overlay-driver.ts";
 export { testDriver } from "./drivers/test/test-driver.ts";
 export { type ErrorKind, NetworkError } from "./errors.ts";
 export type { AddressSet, Ipam, Pool, PoolContext, PoolRequest } from "./ipam/ipam.ts";

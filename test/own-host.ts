@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import koffi from "koffi";
 import { expect } from "vitest";
 
@@ -80,10 +80,41 @@ interface Leftovers {
   readonly namespaces: readonly string[];
   readonly tables: string;
   readonly routes: string;
+  readonly rules: string;
   readonly mounts: readonly string[];
+  readonly processes: readonly string[];
+  readonly descriptors: readonly string[];
 }
 
 const list = (path: string): readonly string[] => (existsSync(path) ? readdirSync(path) : []);
+
+/** What `/proc` says of a process, empty where it is gone meanwhile or a zombie. */
+const ofProcess = (read: () => string): string => {
+  try {
+    return read();
+  } catch {
+    return "";
+  }
+};
+const link = (path: string): string => ofProcess(() => readlinkSync(path));
+
+/** Everything a test starts lives in the test's mount namespace, also when its parent has died. */
+const processes = (): readonly string[] => {
+  const own = link("/proc/self/ns/mnt");
+  return list("/proc")
+    .filter((pid) => /^\d+$/.test(pid) && pid !== String(process.pid) && link(`/proc/${pid}/ns/mnt`) === own)
+    .map((pid) => ofProcess(() => readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")))
+    .filter((command) => command !== "");
+};
+
+/** Descriptors of namespaces, which they keep alive; not the way back to the own one. */
+const descriptors = (): readonly string[] => {
+  const own = statSync("/proc/self/ns/net");
+  return list("/proc/self/fd").filter((fd) => {
+    const opened = statSync(`/proc/self/fd/${fd}`, { throwIfNoEntry: false });
+    return opened?.dev === own.dev && opened.ino !== own.ino;
+  });
+};
 
 /** What a finished test must have left of itself: nothing. */
 export const leftovers = (): Leftovers => ({
@@ -92,11 +123,24 @@ export const leftovers = (): Leftovers => ({
     .filter((n) => n !== "lo"),
   namespaces: list("/run/docker/netns"),
   tables: run("nft", "list", "tables"),
-  routes: run("ip", "route"),
+  routes: run("ip", "route") + run("ip", "-6", "route"),
+  // Beside the kernel's own: local, main, default.
+  rules: (run("ip", "rule") + run("ip", "-6", "rule")).replace(/^(0|32766|32767):.*\n/gm, ""),
   mounts: run("cat", "/proc/self/mountinfo")
     .split("\n")
     .filter((line) => line.includes("nsfs")),
+  processes: processes(),
+  descriptors: descriptors(),
 });
 
 export const expectNothingLeft = (): void =>
-  expect(leftovers()).toEqual({ links: [], namespaces: [], tables: "", routes: "", mounts: [] });
+  expect(leftovers()).toEqual({
+    links: [],
+    namespaces: [],
+    tables: "",
+    routes: "",
+    rules: "",
+    mounts: [],
+    processes: [],
+    descriptors: [],
+  });

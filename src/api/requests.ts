@@ -1,4 +1,10 @@
-import type { CreateEndpoint, CreateNetwork, CreateSandbox, SubnetRequest } from "../controller/model.ts";
+import type {
+  AttachOptions,
+  CreateEndpoint,
+  CreateNetwork,
+  CreateSandbox,
+  SubnetRequest,
+} from "../controller/model.ts";
 import { badRequest, notImplemented, shown } from "../errors.ts";
 import { type Ip, parseIp } from "../net/ip.ts";
 import { parseMac } from "../net/mac.ts";
@@ -11,6 +17,8 @@ const internalOption = "com.docker.network.internal";
 const ipv6Option = "com.docker.network.enable_ipv6";
 /** As many as a record holds. */
 const maxSubnets = 64;
+/** Of one map: options, labels, auxiliary addresses. */
+const maxEntries = 256;
 const genericOption = "com.docker.network.generic";
 
 /** Go's strconv.ParseBool and its words. */
@@ -24,6 +32,8 @@ const parseBool = (value: unknown): boolean => {
 /** Values are text, as in the original; numbers and booleans are written out. */
 const textMap = (value: Readonly<Record<string, unknown>>, field: string): Record<string, string> => {
   const entries = Object.entries(value).filter(([, inner]) => inner !== null);
+  if (entries.length > maxEntries)
+    throw badRequest("too-many-entries", `invalid ${field}: at most ${maxEntries} entries`);
   for (const [name, inner] of entries) {
     if (name === "__proto__" || !["string", "number", "boolean"].includes(typeof inner)) {
       throw badRequest("invalid-option", `invalid ${field}: the value of ${shown(name)} is not text`);
@@ -200,13 +210,22 @@ export const sandboxRequest = (body: unknown): CreateSandbox => {
   };
 };
 
-/** Body of a join: the sandbox and its aliases. */
-export const joinRequest = (body: unknown): { readonly sandbox: string; readonly aliases: readonly string[] } => {
-  const { sandbox_id = "", aliases = [] } = readFields(body, "endpointJoin", {
+/** Body of a join: the sandbox, its aliases, and the priority of the default route. */
+export const joinRequest = (body: unknown): { readonly sandbox: string; readonly options: AttachOptions } => {
+  const {
+    sandbox_id = "",
+    aliases = [],
+    gateway_priority = 0,
+  } = readFields(body, "endpointJoin", {
     sandbox_id: "string",
     aliases: "strings",
+    gateway_priority: "any",
   });
-  return { sandbox: sandbox_id, aliases };
+  const priority = Number(gateway_priority);
+  if (!Number.isInteger(priority) || Math.abs(priority) > 1_000_000) {
+    throw badRequest("invalid-priority", "invalid gateway_priority: not an integer between -1000000 and 1000000");
+  }
+  return { sandbox: sandbox_id, options: { aliases, gatewayPriority: priority } };
 };
 
 /** Body of an unpublish, which must be there. */

@@ -23,6 +23,8 @@ export interface Route {
   readonly path: string;
   /** Status of success. */
   readonly status: 200 | 201;
+  /** Shows or changes what hosts share: it sees everything that was written anywhere before. */
+  readonly shared?: true;
   /** What is answered; undefined for an empty body. */
   readonly run: (call: Call) => unknown;
 }
@@ -121,8 +123,8 @@ const endpoints: readonly Route[] = [
     path: "/networks/:id/endpoints/:eid/sandboxes",
     status: 200,
     run: async (call) => {
-      const { sandbox, aliases } = joinRequest(parseBody(call.body));
-      return (await call.controller.attach(endpointOf(call).id, sandbox, aliases, call.signal)).key;
+      const { sandbox, options } = joinRequest(parseBody(call.body));
+      return (await call.controller.attach(endpointOf(call).id, sandbox, options, call.signal)).key;
     },
   },
   {
@@ -206,8 +208,8 @@ const serviceRoutes: readonly Route[] = [
     path: "/services/:eid/backend",
     status: 200,
     run: async ({ controller, params, body, signal }) => {
-      const { sandbox, aliases } = joinRequest(parseBody(body));
-      return (await controller.attach(params.eid ?? "", sandbox, aliases, signal)).key;
+      const { sandbox, options } = joinRequest(parseBody(body));
+      return (await controller.attach(params.eid ?? "", sandbox, options, signal)).key;
     },
   },
   {
@@ -256,9 +258,7 @@ const sandboxes: readonly Route[] = [
 ];
 
 export const routes: readonly Route[] = [
-  ...networks,
-  ...endpoints,
-  ...services,
+  ...[...networks, ...endpoints, ...services].map((route): Route => ({ ...route, shared: true })),
   ...sandboxes,
   ...nodeRoutes,
   { method: "GET", path: "/healthz", status: 200, run: () => ({ status: "ok" }) },

@@ -58,6 +58,10 @@ const run = async (
   });
   const began = performance.now();
   const body = await readBody(request);
+  if (route.shared) {
+    const stale = await controller.sync(abort.signal);
+    if (stale) response.setHeader("x-dnet-stale-since", stale.since.toISOString());
+  }
   const result = await route.run({ controller, nodes, params, query, body, signal: abort.signal });
   if (route.method !== "GET") {
     log("debug", `${route.method} ${request.url} took ${(performance.now() - began).toFixed(1)} ms`);
@@ -96,8 +100,9 @@ const wantsJson = (request: IncomingMessage): boolean => {
 const sendError = ({ log }: ApiOptions, error: unknown, request: IncomingMessage, response: ServerResponse): void => {
   const { status, code, message, hint } = describeError(error);
   if (status >= 500) {
+    // Nobody is told, and nothing went wrong here, where the client gave up.
     const cause = error instanceof Error && error.cause !== undefined ? `: ${errorText(error.cause)}` : "";
-    log("error", `${request.method} ${request.url}: ${message}${cause}`);
+    log(response.destroyed ? "debug" : "error", `${request.method} ${request.url}: ${message}${cause}`);
   }
   // What is left of a body that nobody reads must not be taken for the next request.
   if (!request.complete) response.setHeader("connection", "close");

@@ -43,6 +43,8 @@ export const parseHost = (text: string): Target => {
 export class Client {
   readonly #target: Target;
   readonly #host: string;
+  /** Since when what the daemon shows may be out of date, once it said so. */
+  staleSince = "";
 
   constructor(host: string) {
     this.#host = host;
@@ -52,7 +54,8 @@ export class Client {
   /** @throws ClientError with the daemon's text, or saying that there is none */
   async call<T>(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const { status, type, body: answer } = await this.#ask(method, path, text);
+    const { status, type, staleSince, body: answer } = await this.#ask(method, path, text);
+    this.staleSince ||= staleSince;
     if (status >= 200 && status < 300) {
       try {
         return (answer === "" ? undefined : JSON.parse(answer)) as T;

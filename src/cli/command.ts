@@ -24,7 +24,8 @@ export interface Command {
   readonly examples: readonly string[];
   /** Replaces the usual complaint about missing operands. */
   readonly missing?: string;
-  readonly run: (context: CommandContext, args: Parsed) => Promise<void>;
+  /** Resolves with an exit status where it is not 0 for sure. */
+  readonly run: (context: CommandContext, args: Parsed) => Promise<void> | Promise<number>;
 }
 
 export interface CommandGroup {

@@ -10,6 +10,8 @@ export type Target = { readonly socketPath: string } | { readonly host: string; 
 export interface Answer {
   readonly status: number;
   readonly type: string;
+  /** Since when (ISO 8601) the daemon cannot ask its shared store; empty where it can. */
+  readonly staleSince: string;
   readonly body: string;
 }
 
@@ -66,5 +68,10 @@ export const parseAnswer = (bytes: Buffer): Answer | undefined => {
   const body = bytes.subarray(end + 4);
   const expected = header("content-length");
   if (expected !== "" && Number(expected) !== body.length) return undefined;
-  return { status: Number(status), type: header("content-type"), body: body.toString("utf8") };
+  return {
+    status: Number(status),
+    type: header("content-type"),
+    staleSince: header("x-dnet-stale-since"),
+    body: body.toString("utf8"),
+  };
 };

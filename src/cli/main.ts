@@ -2,6 +2,7 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
 import { nodeGroup } from "./commands/node.ts";
 import { serviceGroup } from "./commands/service.ts";
@@ -25,7 +26,9 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, nodeGroup];
+const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, nodeGroup, labGroup];
+/** Commands whose output may be out of date while the daemon's store is away; others say so by failing. */
+const shows = ["ls", "info"];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
 
 const globalFlags: readonly Flag[] = [
@@ -162,9 +165,15 @@ const runCommand = async (
     if (format !== "table" && format !== "json") {
       throw new UsageError(`invalid value ${JSON.stringify(format)} for flag --format: it is table or json`);
     }
-    const context = { client: new Client(host), print: io.stdout, warn: io.stderr, json: format === "json" };
-    await command.run(context, parsed);
-    return 0;
+    const client = new Client(host);
+    const context = { client, print: io.stdout, warn: io.stderr, json: format === "json" };
+    const status = await command.run(context, parsed);
+    if (client.staleSince !== "" && shows.includes(command.name)) {
+      io.stderr(
+        `warning: the daemon cannot ask its store since ${client.staleSince.slice(0, 32)}: this may be out of date\n`,
+      );
+    }
+    return status ?? 0;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     throw new Refusal(`${error.message}\n${see}`);

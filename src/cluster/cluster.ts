@@ -4,7 +4,7 @@ import type { Store } from "../store/store.ts";
 import { pause } from "./backoff.ts";
 import { bootId } from "./boot-id.ts";
 import type { ClusterOptions, SerfOptions, StorePlace } from "./cluster-options.ts";
-import { type DiscoverySpec, parseDiscovery, samePlace } from "./discovery.ts";
+import { type DiscoverySpec, parseDiscovery, samePlace, tryParseDiscovery } from "./discovery.ts";
 import type { JoinAddress } from "./join-address.ts";
 import { type ClusterNode, mergeNodes, type NodeTags } from "./merge-nodes.ts";
 import { followNodeFile } from "./node-file.ts";
@@ -59,7 +59,7 @@ export class Cluster {
    */
   static async start(options: ClusterOptions): Promise<Cluster> {
     const discovery = options.discovery ? parseDiscovery(options.discovery) : undefined;
-    const place = options.storePlace ? parseDiscovery(options.storePlace) : undefined;
+    const place = options.storePlace ? tryParseDiscovery(options.storePlace) : undefined;
     if (options.serf && options.serf.encrypt !== undefined) checkEncryptKey(options.serf.encrypt);
     const cluster = new Cluster(options);
     try {

@@ -46,6 +46,15 @@ export const parseDiscovery = (text: string): DiscoverySpec => {
   }
 };
 
+/** `parseDiscovery` without the error: undefined where the text is no such URL. */
+export const tryParseDiscovery = (text: string): DiscoverySpec | undefined => {
+  try {
+    return parseDiscovery(text);
+  } catch {
+    return undefined;
+  }
+};
+
 const ofStore = (scheme: "consul" | "etcd", rest: string, text: string): DiscoverySpec => {
   const cut = rest.indexOf("/");
   const [hosts, prefix] = cut < 0 ? [rest, ""] : [rest.slice(0, cut), rest.slice(cut + 1).replace(/\/+$/, "")];

@@ -1,12 +1,14 @@
-import type { DriverEndpoint, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
-import { badRequest, notFound } from "../errors.ts";
+import type { DriverEndpoint, DriverHost, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
+import { badRequest, noService, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
+import type { Firewall } from "./firewall-guard.ts";
 import type { Locks } from "./locks.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
+import type { GatewayNetwork } from "./way-out.ts";
 
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
 
@@ -14,8 +16,11 @@ export type Log = (level: "debug" | "info" | "warning" | "error", message: strin
 export interface Naming {
   /** Makes the sandbox's directory: it exists before the namespace and goes after it, so that nothing of ours is forgotten. */
   prepare(sandbox: SandboxRecord): Promise<void>;
-  /** Writes the sandbox's files and starts its resolver. */
-  open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void>;
+  /**
+   * Writes the sandbox's files and starts its resolver, where it does not run.
+   * @param fresh the sandbox is new: a file of its creator's choice that cannot be written is an error, not a warning
+   */
+  open(sandbox: SandboxRecord, signal?: AbortSignal, fresh?: boolean): Promise<void>;
   /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
   changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void>;
   /** Stops the sandbox's resolver. */
@@ -36,16 +41,23 @@ export interface Context {
   readonly locks: Locks;
   readonly naming: Naming;
   readonly log: Log;
-  /** Eight hex digits that tell this daemon's kernel objects from another's on the same host. */
+  /** Eight hex digits that tell this daemon's kernel objects from another's on the same host, and this node from others. */
   readonly instance: string;
   /** Directory of namespace files: `/var/run/docker/netns`. */
   readonly namespaceDir: string;
+  /** What people call a node, given its id. */
+  readonly nodeName: (node: string) => string;
+  /** This host, for networks that span hosts; absent where it has no part in them. */
+  readonly host: DriverHost | undefined;
+  /** How sandboxes get out whose networks have no way out; absent where they do not. */
+  readonly gateway: GatewayNetwork | undefined;
   readonly defaultNetwork: string;
   readonly defaultDriver: string;
   /** Prefixes that default pools keep clear of: the host's routes and resolvers. */
   readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
   /** Name of the nftables table, or undefined with firewall backend `none`. */
   readonly firewallTable: string | undefined;
+  readonly firewall: Firewall;
 }
 
 /** @throws NetworkError `no-driver` (not found), quickly: there is no plugin to wait for */
@@ -118,10 +130,22 @@ export const usableDriver = (
 export const namespaceOf = (context: Pick<Context, "namespaceDir">, sandbox: SandboxRecord): string =>
   sandbox.host ? hostNamespace : namespaceKey(context, sandbox);
 
+/** True where the endpoint is attached to a sandbox of this host. */
+export const isHere = (context: Pick<Context, "instance">, endpoint: EndpointRecord): boolean =>
+  endpoint.sandbox?.node === context.instance;
+
 export const requireNetwork = (context: Context, id: string): NetworkRecord => {
   const record = context.state.networks.get(id);
   if (!record) throw notFound("no-network", "Resource not found: Network");
   return record;
+};
+
+/** This host, for a network that spans hosts. @throws NetworkError `no-vtep` (no service) */
+export const requireHost = ({ host }: Context, network: NetworkRecord): DriverHost => {
+  if (host) return host;
+  throw noService("no-vtep", `network ${network.name} spans hosts, and this node has no address for that`, {
+    hint: "set [cluster] address to the address that other hosts reach this one at",
+  });
 };
 
 export const requireEndpoint = (context: Context, id: string): EndpointRecord => {

@@ -38,7 +38,7 @@ describe("the life of a service", () => {
     expect(endpoint).not.toHaveProperty("sandboxId");
     expect(sandbox).toMatchObject({ containerId: "c1", key: `/run/netns/${sandbox.id.slice(0, 12)}`, endpoints: [] });
 
-    expect(await libnetwork.attach(endpoint.id, sandbox.id, ["db", "c2:web"])).toMatchObject({
+    expect(await libnetwork.attach(endpoint.id, sandbox.id, { aliases: ["db", "c2:web"] })).toMatchObject({
       endpoints: [endpoint.id],
     });
     expect(libnetwork.endpoint(endpoint.id)).toMatchObject({
@@ -172,6 +172,30 @@ describe("what is in use", () => {
     await libnetwork.deleteNetwork(network.id);
   });
 
+  it("keeps others from its sandbox while it is removed, also when it was attached only a moment before", async () => {
+    const { libnetwork, kernel, network, endpoint, sandbox } = await filled();
+    const other = await libnetwork.createEndpoint(network.id, { name: "other" });
+    const [began, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const teardown = kernel.teardown.bind(kernel);
+    kernel.teardown = async (plan) => {
+      began.resolve();
+      await go.promise;
+      await teardown(plan);
+    };
+    const first = [
+      libnetwork.attach(endpoint.id, sandbox.id),
+      libnetwork.deleteEndpoint(endpoint.id, { force: true }),
+    ] as const;
+    await began.promise;
+    // Its eth0 is still there, and no record of it any more.
+    const second = libnetwork.attach(other.id, sandbox.id);
+    await new Promise((resolve) => setImmediate(resolve));
+    go.resolve();
+    await Promise.all([...first, second]);
+    expect(kernel.devices(sandbox.key)).toEqual(["eth0"]);
+    expect(libnetwork.endpoint(other.id).interfaceName).toBe("eth0");
+  });
+
   it("goes with its sandbox", async () => {
     const { libnetwork, kernel, opened, network, endpoint, sandbox } = await filled();
     const free = await libnetwork.createEndpoint(network.id, { name: "free" });
@@ -208,12 +232,14 @@ describe("attaching", () => {
 
   it("refuses a bad alias", async () => {
     const { libnetwork, endpoint, sandbox } = await filled();
-    expect(await refusal(libnetwork.attach(endpoint.id, sandbox.id, ["a:b:c"]))).toMatchObject({
+    expect(await refusal(libnetwork.attach(endpoint.id, sandbox.id, { aliases: ["a:b:c"] }))).toMatchObject({
       status: 500,
       message: "bad format for alias: a:b:c",
     });
     for (const alias of ["", ":", "a:", ":b", "a b", "-a"]) {
-      expect((await refusal(libnetwork.attach(endpoint.id, sandbox.id, [alias]))).code).toBe("invalid-name");
+      expect((await refusal(libnetwork.attach(endpoint.id, sandbox.id, { aliases: [alias] }))).code).toBe(
+        "invalid-name",
+      );
     }
     expect(libnetwork.endpoint(endpoint.id)).toEqual(endpoint);
   });
@@ -451,6 +477,24 @@ describe("requests that make no sense", () => {
   });
 });
 
+describe("records past the bounds of their schema", () => {
+  it("are refused, not written: nothing would read them again, and their names and addresses were gone", async () => {
+    const { libnetwork, opened, network, endpoint, sandbox } = await filled();
+    const many = Array.from({ length: 257 }, (_, n) => `alias${n}`);
+    const before = await opened.keys();
+    for (const call of [
+      () => libnetwork.createEndpoint(network.id, { name: "many", aliases: many }),
+      () => libnetwork.attach(endpoint.id, sandbox.id, { aliases: many }),
+      () => libnetwork.createSandbox({ containerId: "c2", dns: many.map((_, n) => ip(`10.0.${n >> 8}.${n & 255}`)) }),
+      () => libnetwork.createNetwork({ name: "long", labels: { a: "v".repeat(5000) } }),
+    ]) {
+      expect(await refusal(call)).toMatchObject({ kind: "bad-request", code: "invalid-record" });
+    }
+    expect(await opened.keys()).toEqual(before);
+    expect((await libnetwork.createEndpoint(network.id, { name: "many" })).addresses).toEqual(["172.17.0.3/16"]);
+  });
+});
+
 describe("address spaces", () => {
   it("hand out addresses from the range only, the gateway is the first of the subnet", async () => {
     const { libnetwork } = await openController();
@@ -544,7 +588,7 @@ describe("the default network", () => {
 describe("after a start", () => {
   it("finds what was there, adopts it and wires it again", async () => {
     const { opened, libnetwork, kernel, endpoint, sandbox } = await filled();
-    await libnetwork.attach(endpoint.id, sandbox.id, ["db"]);
+    await libnetwork.attach(endpoint.id, sandbox.id, { aliases: ["db"] });
     const before = { links: new Map(kernel.links), routes: kernel.routes(sandbox.key) };
     const again = await opened.reopen();
     expect(again.endpoint(endpoint.id)).toEqual(libnetwork.endpoint(endpoint.id));

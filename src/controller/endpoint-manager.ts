@@ -1,22 +1,25 @@
-import { badRequest, forbidden, internal } from "../errors.ts";
+import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
 import { familyOf, type Ip } from "../net/ip.ts";
 import { macFromIp } from "../net/mac.ts";
 import { addressOf, type InterfaceAddress, prefixContains, prefixFamily } from "../net/prefix.ts";
-import { type Context, driverOf, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
+import type { AttachmentManager } from "./attachment-manager.ts";
+import { type Context, driverOf, isHere, requireEndpoint, requireNetwork } from "./context.ts";
 import type { CreateEndpoint } from "./model.ts";
 import { checkServiceName, newId } from "./names.ts";
-import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
-import { attachPlan, detachPlan } from "./wiring.ts";
+import { Presence } from "./presence.ts";
+import { type EndpointRecord, keys, type NetworkRecord } from "./records.ts";
 
 /** How often a decision is made anew when another node changed the store first. */
 const attempts = 64;
 
-/** Life cycle of endpoints: published with name and addresses in one transaction, claimed by one sandbox in another. */
+/** Life cycle of endpoints: published and withdrawn with name and addresses, each in one transaction. */
 export class EndpointManager {
   readonly #context: Context;
+  readonly #attachments: AttachmentManager;
 
-  constructor(context: Context) {
+  constructor(context: Context, attachments: AttachmentManager) {
     this.#context = context;
+    this.#attachments = attachments;
   }
 
   async create(networkId: string, request: CreateEndpoint, signal?: AbortSignal): Promise<EndpointRecord> {
@@ -115,115 +118,37 @@ export class EndpointManager {
   async delete(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
     const { state, locks } = this.#context;
     const found = requireEndpoint(this.#context, id);
-    await locks.hold([`endpoint:${id}`, ...sandboxLock(found)], async () => {
-      const record = requireEndpoint(this.#context, id);
-      if (record.sandbox && !force) {
-        throw forbidden("active-containers", `endpoint with name ${record.name} id ${id} has active containers`, {
-          hint: `detach it from container ${record.sandbox.container} first, or use -f`,
-        });
+    const held = [`endpoint:${id}`, ...sandboxLock(found), Presence.lock(found.network)];
+    const moved = await locks.hold(held, async () => {
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        const record = requireEndpoint(this.#context, id);
+        // Attached or detached while this waited: who takes an interface out of a sandbox holds that sandbox's lock.
+        if (record.sandbox?.id !== found.sandbox?.id) return true;
+        if (record.sandbox && !force) throw this.#inUse(record, record.sandbox);
+        const network = requireNetwork(this.#context, record.network);
+        const change = { unchanged: [keys.endpoint(record.network, id)], deletes: endpointKeys(record) };
+        if (!(await state.commit(network.scope, change, signal))) continue;
+        // A sandbox elsewhere is unwired by its own node, which follows the store.
+        const sandbox = isHere(this.#context, record) ? state.sandboxes.get(record.sandbox?.id ?? "") : undefined;
+        if (sandbox) await this.#attachments.unwire(record, undefined, sandbox);
+        else await this.#context.naming.changed(undefined, record);
+        return false;
       }
-      const sandbox = record.sandbox && state.sandboxes.get(record.sandbox.id);
-      const teardown = sandbox && detachPlan(this.#context, record, this.#others(record, sandbox), sandbox);
-      const network = requireNetwork(this.#context, record.network);
-      await this.#commitOrFail(network, record, undefined, signal);
-      await this.#context.naming.changed(undefined, record);
-      if (teardown) await this.#context.kernel.teardown(teardown);
-    });
-  }
-
-  async attach(
-    endpointId: string,
-    sandboxId: string,
-    aliases: readonly string[],
-    signal?: AbortSignal,
-  ): Promise<SandboxRecord> {
-    const checked = aliases.map(checkAlias);
-    requireEndpoint(this.#context, endpointId);
-    return this.#context.locks.hold([`endpoint:${endpointId}`, `sandbox:${sandboxId}`], async () => {
-      const sandbox = requireSandbox(this.#context, sandboxId);
-      const endpoint = requireEndpoint(this.#context, endpointId);
-      const network = requireNetwork(this.#context, endpoint.network);
-      this.#refuseAttach(endpoint, network, sandbox);
-      const others = this.#context.state.endpointsIn(sandboxId);
-      const claimed: EndpointRecord = {
-        ...endpoint,
-        sandbox: {
-          id: sandboxId,
-          container: sandbox.container,
-          interface: freeInterface(others),
-          order: Math.max(-1, ...others.map((other) => other.sandbox?.order ?? 0)) + 1,
-          aliases: checked,
-        },
-      };
-      const work = attachPlan(this.#context, claimed, others, sandbox);
-      await this.#commitOrFail(network, endpoint, claimed, signal);
-      try {
-        await this.#context.kernel.apply(work, signal);
-      } catch (error) {
-        await this.#commitOrFail(network, claimed, endpoint);
-        throw error;
-      }
-      await this.#context.naming.changed(claimed, endpoint);
-      return sandbox;
-    });
-  }
-
-  #refuseAttach(endpoint: EndpointRecord, network: NetworkRecord, sandbox: SandboxRecord): void {
-    if (endpoint.sandbox) {
-      throw forbidden("endpoint-attached", "another container is attached to the same network endpoint", {
-        hint: `it is container ${endpoint.sandbox.container}; publish another service for this one`,
+      throw internal("contention", "the service could not be removed: other nodes change it too often", {
+        hint: "try again",
       });
-    }
-    if (this.#context.state.endpointsIn(sandbox.id).some((other) => other.network === network.id)) return;
-    if (sandbox.host !== (network.driver === "host")) {
-      throw forbidden(
-        "host-sandbox",
-        sandbox.host
-          ? "container sharing the host's network stack can join only the host network"
-          : "only a container that shares the host's network stack can join the host network",
-      );
-    }
-  }
-
-  async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    requireEndpoint(this.#context, endpointId);
-    requireSandbox(this.#context, sandboxId);
-    await this.#context.locks.hold([`endpoint:${endpointId}`, `sandbox:${sandboxId}`], async () => {
-      const sandbox = requireSandbox(this.#context, sandboxId);
-      const endpoint = requireEndpoint(this.#context, endpointId);
-      if (!endpoint.sandbox) throw forbidden("not-attached", "cannot leave endpoint with no attached sandbox");
-      if (endpoint.sandbox.id !== sandboxId) {
-        throw forbidden(
-          "other-sandbox",
-          `unexpected sandbox ID in leave request. Expected ${endpoint.sandbox.id}. Got ${sandboxId}`,
-        );
-      }
-      const teardown = detachPlan(this.#context, endpoint, this.#others(endpoint, sandbox), sandbox);
-      const { sandbox: _claim, ...free } = endpoint;
-      await this.#commitOrFail(requireNetwork(this.#context, endpoint.network), endpoint, free, signal);
-      await this.#context.naming.changed(free, endpoint);
-      await this.#context.kernel.teardown(teardown);
     });
+    if (moved) await this.delete(id, force, signal);
   }
 
-  #others(endpoint: EndpointRecord, sandbox: SandboxRecord): readonly EndpointRecord[] {
-    return this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== endpoint.id);
-  }
-
-  /** Replaces or removes an endpoint's record; refuses where another node was first. */
-  async #commitOrFail(
-    network: NetworkRecord,
-    before: EndpointRecord,
-    after: EndpointRecord | undefined,
-    signal?: AbortSignal,
-  ) {
-    const key = keys.endpoint(before.network, before.id);
-    const change = after ? { puts: [{ key, value: after }] } : { deletes: endpointKeys(before) };
-    if (!(await this.#context.state.commit(network.scope, { unchanged: [key], ...change }, signal))) {
-      throw forbidden("endpoint-changed", `endpoint ${before.name} was changed by another node in the meantime`, {
-        hint: "look at it and try again",
-      });
+  #inUse(record: EndpointRecord, { container, node }: NonNullable<EndpointRecord["sandbox"]>): NetworkError {
+    const text = `endpoint with name ${record.name} id ${record.id} has active containers`;
+    if (isHere(this.#context, record)) {
+      return forbidden("active-containers", text, { hint: `detach it from container ${container} first, or use -f` });
     }
+    return forbidden("active-containers", text, {
+      hint: `detach it from container ${container} on node ${this.#context.nodeName(node)}, or use -f if that node is gone`,
+    });
   }
 }
 
@@ -236,17 +161,3 @@ export const endpointKeys = (record: EndpointRecord): readonly string[] => [
 
 const sandboxLock = (record: EndpointRecord): readonly string[] =>
   record.sandbox ? [`sandbox:${record.sandbox.id}`] : [];
-
-/** `name` or `container:alias`. @throws NetworkError `invalid-alias` with the original's text and its status */
-const checkAlias = (alias: string): string => {
-  const parts = alias.split(":");
-  if (parts.length > 2) throw internal("invalid-alias", `bad format for alias: ${alias.slice(0, 100)}`);
-  for (const part of parts) checkServiceName(part);
-  return alias;
-};
-
-/** `eth0` for the first network joined, then the lowest number that is free. */
-const freeInterface = (others: readonly EndpointRecord[]): string => {
-  const used = new Set(others.map((other) => other.sandbox?.interface));
-  for (let n = 0; ; n++) if (!used.has(`eth${n}`)) return `eth${n}`;
-};

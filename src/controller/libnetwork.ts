@@ -1,16 +1,15 @@
 import { randomBytes } from "node:crypto";
-import type { NetworkDriver, Scope } from "../drivers/driver.ts";
+import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
-import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { hostNamespace, plan } from "../linux/plan.ts";
+import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
+import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
-  driverNetwork,
   idOfMark,
   type Log,
   type Naming,
@@ -19,8 +18,13 @@ import {
   requireSandbox,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
+import { Follower } from "./follower.ts";
+import { ForeignChanges } from "./foreign-changes.ts";
+import type { GlobalCopy } from "./global-copy.ts";
 import { Locks } from "./locks.ts";
 import type {
+  AttachOptions,
   Controller,
   CreateEndpoint,
   CreateNetwork,
@@ -28,12 +32,17 @@ import type {
   EndpointInfo,
   NetworkInfo,
   SandboxInfo,
+  Stale,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
+import { Presence } from "./presence.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
+import { type GatewayNetwork, WayOut } from "./way-out.ts";
+
+export type HostPlace = Omit<DriverHost, "namespaceDir" | "firewall">;
 
 export interface LibnetworkOptions {
   readonly stores: Readonly<Record<Scope, Store>>;
@@ -51,6 +60,14 @@ export interface LibnetworkOptions {
   /** Made at the start where it is missing; an empty name makes none. */
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
+  /** Where this node is among the hosts that a network spans; without it such networks cannot be joined here. */
+  readonly place?: HostPlace;
+  /** By which sandboxes get out whose networks have no way out; without it they do not. */
+  readonly gateway?: GatewayNetwork;
+  /** What people call a node, given its id. */
+  readonly nodeName?: (node: string) => string;
+  /** Keeps what the shared store said last, for a start without it. */
+  readonly copy?: GlobalCopy;
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
@@ -63,16 +80,47 @@ export class Libnetwork implements Controller {
   readonly defaultNetwork: string;
   readonly #context: Context;
   readonly #networks: NetworkManager;
+  readonly #attachments: AttachmentManager;
   readonly #endpoints: EndpointManager;
   readonly #sandboxes: SandboxManager;
+  readonly #presence: Presence;
+  readonly #wayOut: WayOut;
+  readonly #follower: Follower | undefined;
+  readonly #copy: GlobalCopy | undefined;
+  #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
-  private constructor(context: Context) {
+  private constructor(context: Context, options: LibnetworkOptions) {
     this.#context = context;
     this.defaultNetwork = context.defaultNetwork;
     this.#networks = new NetworkManager(context);
-    this.#endpoints = new EndpointManager(context);
-    this.#sandboxes = new SandboxManager(context);
+    this.#presence = new Presence(context);
+    this.#attachments = new AttachmentManager(context, this.#presence);
+    this.#endpoints = new EndpointManager(context, this.#attachments);
+    this.#sandboxes = new SandboxManager(context, this.#presence);
+    this.#wayOut = new WayOut(context, {
+      networks: this.#networks,
+      endpoints: this.#endpoints,
+      attachments: this.#attachments,
+    });
+    this.#copy = options.copy;
+    const { local, global } = options.stores;
+    // With one store for both scopes this process is the only one that writes it.
+    if (local === global) return;
+    const foreign = new ForeignChanges(context, {
+      attachments: this.#attachments,
+      presence: this.#presence,
+      wayOut: this.#wayOut,
+    });
+    this.#follower = new Follower({
+      scope: "global",
+      store: global,
+      state: context.state,
+      log: context.log,
+      onEvent: () => this.#copy?.save(() => context.state.entries("global")),
+      onChange: (changes) => foreign.apply(changes),
+      onBack: () => this.#reconcile(),
+    });
   }
 
   /** Reads the store, makes the kernel match it, and makes the default network where it is missing. */
@@ -83,27 +131,69 @@ export class Libnetwork implements Controller {
       newAddressSet: options.newAddressSet,
       onInvalid: (key, reason) => log("error", `ignored record ${key}: ${reason}`),
     });
-    await state.load(options.signal);
+    await state.load("local", options.signal);
     const instance = await instanceId(options.stores.local, options.signal);
+    const { kernel } = options;
+    const locks = new Locks();
+    const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
     const context: Context = {
       state,
-      kernel: options.kernel,
+      kernel,
       drivers: new Map(options.drivers.map((driver) => [driver.name, driver])),
       ipam: options.ipam,
-      locks: new Locks(),
+      locks,
       naming: options.naming(state),
       log,
       instance,
+      host: options.place && {
+        ...options.place,
+        namespaceDir: options.namespaceDir,
+        firewall: options.firewall !== "none",
+      },
+      gateway: options.gateway,
+      nodeName: options.nodeName ?? ((node) => node),
       namespaceDir: options.namespaceDir,
       defaultNetwork: options.defaultNetwork ?? "bridge",
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
-      firewallTable: options.firewall === "none" ? undefined : `dnet_${instance}`,
+      firewallTable: table,
+      firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
-    const libnetwork = new Libnetwork(context);
-    await reconcile(context, libnetwork.#sandboxes, options.signal);
-    await libnetwork.#ensureDefaultNetwork();
-    return libnetwork;
+    const libnetwork = new Libnetwork(context, options);
+    try {
+      await libnetwork.#loadGlobal(options.signal);
+      await libnetwork.#reconcile(options.signal);
+      await libnetwork.#ensureDefaultNetwork();
+      return libnetwork;
+    } catch (error) {
+      await libnetwork.#follower?.close();
+      await context.firewall.close();
+      throw error;
+    }
+  }
+
+  async #loadGlobal(signal?: AbortSignal): Promise<void> {
+    const { state, log } = this.#context;
+    if (!this.#follower) return state.load("global", signal);
+    state.remember("global", (await this.#copy?.load()) ?? []);
+    if (await this.#follower.start(signal)) return;
+    log("warning", `the global store cannot be read: ${this.#follower.stale?.reason}; what was last known is used`);
+  }
+
+  /** One at a time. Without the shared store nobody knows what is an orphan: then nothing is taken away. */
+  #reconcile(signal?: AbortSignal): Promise<void> {
+    const complete = () => this.#follower?.stale === undefined;
+    const run = this.#reconciling
+      .then(() =>
+        reconcile(this.#context, { sandboxes: this.#sandboxes, presence: this.#presence }, complete(), signal),
+      )
+      .then(() => this.#wayOut.adjustAll());
+    this.#reconciling = run.catch(() => undefined);
+    return run;
+  }
+
+  async sync(signal?: AbortSignal): Promise<Stale | undefined> {
+    return this.#follower?.sync(signal);
   }
 
   async #ensureDefaultNetwork(): Promise<void> {
@@ -121,6 +211,11 @@ export class Libnetwork implements Controller {
     } catch (error) {
       log("warning", `default network ${name} could not be made: ${errorText(error)}`);
     }
+  }
+
+  /** Id of this node: eight hex digits, kept in the local store. */
+  get node(): string {
+    return this.#context.instance;
   }
 
   networks(): readonly NetworkInfo[] {
@@ -160,20 +255,30 @@ export class Libnetwork implements Controller {
   }
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
+    const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
     await this.#endpoints.delete(id, options.force ?? false, signal);
+    if (sandbox !== undefined) await this.#wayOut.adjust(sandbox);
   }
 
   async attach(
     endpointId: string,
     sandboxId: string,
-    aliases: readonly string[] = [],
+    options: AttachOptions = {},
     signal?: AbortSignal,
   ): Promise<SandboxInfo> {
-    return sandboxInfo(this.#context, await this.#endpoints.attach(endpointId, sandboxId, aliases, signal));
+    const sandbox = await this.#attachments.attach(endpointId, sandboxId, options, signal);
+    try {
+      await this.#wayOut.adjust(sandboxId);
+    } catch (error) {
+      await this.#attachments.detach(endpointId, sandboxId);
+      throw error;
+    }
+    return sandboxInfo(this.#context, sandbox);
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    await this.#endpoints.detach(endpointId, sandboxId, signal);
+    await this.#attachments.detach(endpointId, sandboxId, signal);
+    await this.#wayOut.adjust(sandboxId);
   }
 
   sandboxes(): readonly SandboxInfo[] {
@@ -192,20 +297,6 @@ export class Libnetwork implements Controller {
     await this.#sandboxes.delete(id);
   }
 
-  /** Rules protect what runs on after us; where nothing does, they go. */
-  async #removeEmptyFirewall(): Promise<void> {
-    const { firewallTable: table, state, drivers, kernel, log } = this.#context;
-    const used = [...state.networks.values()].some(
-      (network) => drivers.get(network.driver)?.firewall(driverNetwork(this.#context, network)) !== undefined,
-    );
-    if (table === undefined || used) return;
-    try {
-      await kernel.apply(plan({ op: "nft.apply", namespace: hostNamespace, script: firewallClear(table) }));
-    } catch (error) {
-      log("warning", `could not remove the empty nftables table ${table}: ${errorText(error)}`);
-    }
-  }
-
   /** Work to do when the controller is closed, after its own. */
   onClose(work: () => Promise<void>): void {
     this.#closing.push(work);
@@ -214,8 +305,11 @@ export class Libnetwork implements Controller {
   async close(): Promise<void> {
     // What is under way ends in order; what does not is a difference that the next start removes.
     await this.#context.locks.idle(closeDeadline);
+    await this.#follower?.close();
+    await this.#reconciling;
+    if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
     await this.#context.naming.closeAll();
-    await this.#removeEmptyFirewall();
+    await this.#context.firewall.close();
     for (const work of this.#closing.splice(0)) await work();
   }
 }

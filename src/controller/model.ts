@@ -3,6 +3,12 @@ import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
 
+/** Since when reads may be out of date, and why. */
+export interface Stale {
+  readonly since: Date;
+  readonly reason: string;
+}
+
 /** The container network model as its users see it: networks, endpoints, sandboxes, and what can be done with them. */
 
 export interface NetworkInfo {
@@ -30,7 +36,9 @@ export interface EndpointInfo {
   readonly addresses: readonly InterfaceAddress[];
   readonly mac?: Mac;
   readonly created: string;
-  /** The sandbox that the endpoint is attached to; absent while it is attached to none. */
+  /** Id of the node where the endpoint is attached; absent while it is attached to no sandbox. */
+  readonly node?: string;
+  /** The sandbox of this host that the endpoint is attached to: sandboxes of other hosts are theirs to show. */
   readonly sandboxId?: string;
   readonly containerId?: string;
   /** Name of the interface in the sandbox, where attached: `eth0`. */
@@ -79,6 +87,13 @@ export interface CreateEndpoint {
   readonly options?: Options;
 }
 
+export interface AttachOptions {
+  /** `name` or `container:alias`, valid in this sandbox only. */
+  readonly aliases?: readonly string[];
+  /** The endpoint with the highest one carries the default route; among equals the first that joined. Default 0. */
+  readonly gatewayPriority?: number;
+}
+
 export interface CreateSandbox {
   readonly containerId: string;
   readonly hostName?: string;
@@ -103,6 +118,8 @@ export interface CreateSandbox {
 export interface Controller {
   /** Name of the network that `SERVICE` without `.NETWORK` means. */
   readonly defaultNetwork: string;
+  /** Id of this node: eight hex digits. */
+  readonly node: string;
   networks(): readonly NetworkInfo[];
   /** @throws NetworkError `no-network` (not found) "Resource not found: Network" */
   network(id: string): NetworkInfo;
@@ -114,19 +131,18 @@ export interface Controller {
   endpoint(id: string): EndpointInfo;
   createEndpoint(networkId: string, request: CreateEndpoint, signal?: AbortSignal): Promise<EndpointInfo>;
   deleteEndpoint(id: string, options?: { readonly force?: boolean }, signal?: AbortSignal): Promise<void>;
-  /** @param aliases `name` or `container:alias`, valid in this sandbox only */
-  attach(
-    endpointId: string,
-    sandboxId: string,
-    aliases?: readonly string[],
-    signal?: AbortSignal,
-  ): Promise<SandboxInfo>;
+  attach(endpointId: string, sandboxId: string, options?: AttachOptions, signal?: AbortSignal): Promise<SandboxInfo>;
   detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void>;
   sandboxes(): readonly SandboxInfo[];
   /** @throws NetworkError `no-sandbox` (not found) "Resource not found: Sandbox" */
   sandbox(id: string): SandboxInfo;
   createSandbox(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxInfo>;
   deleteSandbox(id: string, signal?: AbortSignal): Promise<void>;
+  /**
+   * Waits until everything that was written anywhere before the call is seen here; a read that follows shows it.
+   * @returns since when reads may be out of date, where the shared store does not answer
+   */
+  sync(signal?: AbortSignal): Promise<Stale | undefined>;
   /** Stops serving (DNS, watches); sandboxes keep running. */
   close(): Promise<void>;
 }

@@ -5,7 +5,7 @@ import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "
 import { resolverAddress, resolverRedirect } from "../dns/redirect.ts";
 import { Resolver } from "../dns/resolver.ts";
 import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
-import { errorText } from "../errors.ts";
+import { badRequest, errorText } from "../errors.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { plan } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
@@ -51,10 +51,11 @@ export class SandboxNaming implements Naming {
     await mkdir(join(this.#options.directory, sandbox.id), { recursive: true, mode: 0o755 });
   }
 
-  async open(sandbox: SandboxRecord, signal?: AbortSignal): Promise<void> {
+  async open(sandbox: SandboxRecord, signal?: AbortSignal, fresh = false): Promise<void> {
+    if (this.#running.has(sandbox.id)) return this.#refresh(sandbox.id);
     const view = this.#table.view(this.#scope(sandbox));
-    await this.#writeResolvConf(sandbox);
-    await this.#writeHosts(sandbox);
+    await this.#writeResolvConf(sandbox, fresh);
+    await this.#writeHosts(sandbox, fresh);
     const resolver = sandbox.host ? undefined : await this.#resolver(sandbox, view, signal);
     this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
   }
@@ -138,7 +139,7 @@ export class SandboxNaming implements Naming {
     };
   }
 
-  async #writeHosts(sandbox: SandboxRecord): Promise<void> {
+  async #writeHosts(sandbox: SandboxRecord, fresh = false): Promise<void> {
     const endpoints = this.#options.state.endpointsIn(sandbox.id);
     const text = hostsFile({
       hostName: sandbox.hostName || sandbox.container,
@@ -147,22 +148,31 @@ export class SandboxNaming implements Naming {
       names: [sandbox.container],
       extraHosts: sandbox.extraHosts,
     });
-    await this.#write(sandbox, "hosts", sandbox.hostsPath, text);
+    await this.#write(sandbox, "hosts", sandbox.hostsPath, text, fresh);
   }
 
-  async #writeResolvConf(sandbox: SandboxRecord): Promise<void> {
+  async #writeResolvConf(sandbox: SandboxRecord, fresh: boolean): Promise<void> {
     const host = await readFile(this.#options.hostResolvConf ?? "/etc/resolv.conf", "utf8").catch(() => "");
     const search = sandbox.dnsSearch.length > 0 ? sandbox.dnsSearch : parseResolvConf(host).search;
     // A sandbox on the host's stack asks whom the host asks.
     const text = sandbox.host ? host : resolvConf({ search, options: sandbox.dnsOptions });
-    await this.#write(sandbox, "resolv.conf", sandbox.resolvConfPath, text);
+    await this.#write(sandbox, "resolv.conf", sandbox.resolvConfPath, text, fresh);
   }
 
-  async #write(sandbox: SandboxRecord, name: string, elsewhere: string | undefined, text: string): Promise<void> {
+  async #write(
+    sandbox: SandboxRecord,
+    name: "hosts" | "resolv.conf",
+    elsewhere: string | undefined,
+    text: string,
+    fresh: boolean,
+  ): Promise<void> {
     const path = elsewhere ?? join(this.#options.directory, sandbox.id, name);
     try {
       await writeInPlace(path, text);
     } catch (error) {
+      if (fresh && elsewhere !== undefined) {
+        throw badRequest("invalid-path", `invalid path of ${name}: ${errorText(error)}`, { cause: error });
+      }
       this.#options.log("warning", `could not write ${path}: ${errorText(error)}`);
     }
   }

@@ -1,8 +1,6 @@
-import type { Subnet } from "../drivers/driver.ts";
+import type { NetworkDriver, Options, Subnet } from "../drivers/driver.ts";
 import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
 import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
-import { firewallAdd, firewallRemove } from "../linux/firewall.ts";
-import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
 import { type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
 import { type Context, driverNetwork, driverOf, requireNetwork, usableDriver } from "./context.ts";
@@ -33,14 +31,23 @@ export class NetworkManager {
     const wanted = [`driver:${driver.name}:${driver.singleton}`, `network-name:${name}`, `network:${id}`];
     return context.locks.hold(driver.usesIpam ? [...wanted, `pools:${driver.scope}`] : wanted, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
-        const record = await this.#decide(id, name, request, signal);
+        const avoid = driver.usesIpam && choosesPool(request) ? await context.avoid(signal) : [];
+        // From here to the commit nothing waits: what is decided on is what is checked.
+        const record = this.#decide(id, name, request, avoid);
+        const segments = segmentKeys(record);
         const committed = await context.state.commit(
           record.scope,
           {
-            unchanged: [keys.network(id), keys.networkName(name), ...(driver.usesIpam ? [keys.pools] : [])],
+            unchanged: [
+              keys.network(id),
+              keys.networkName(name),
+              ...segments,
+              ...(driver.usesIpam ? [keys.pools] : []),
+            ],
             puts: [
               { key: keys.network(id), value: record },
               { key: keys.networkName(name), value: { network: id } },
+              ...segments.map((key) => ({ key, value: { network: id } })),
               ...(driver.usesIpam ? [{ key: keys.pools, value: { changedBy: id } }] : []),
             ],
           },
@@ -55,7 +62,7 @@ export class NetworkManager {
   }
 
   /** Everything that can be refused is refused here, before anything is written. */
-  async #decide(id: string, name: string, request: CreateNetwork, signal?: AbortSignal): Promise<NetworkRecord> {
+  #decide(id: string, name: string, request: CreateNetwork, avoid: readonly Prefix[]): NetworkRecord {
     const { state } = this.#context;
     const driver = driverOf(this.#context, request.driver ?? this.#context.defaultDriver);
     if (state.networkNamed(name)) throw forbidden("network-exists", `network with name ${name} already exists`);
@@ -63,7 +70,7 @@ export class NetworkManager {
     if (driver.singleton && [...state.networks.values()].some((other) => other.driver === driver.name)) {
       throw forbidden("singleton-network", `only one instance of "${driver.name}" network is allowed`);
     }
-    const subnets = driver.usesIpam ? await this.#subnets(driver.scope, request, signal) : [];
+    const subnets = driver.usesIpam ? this.#subnets(driver.scope, request, avoid) : [];
     const draft: NetworkRecord = {
       version: 1,
       id,
@@ -80,7 +87,27 @@ export class NetworkManager {
     };
     const network = { ...driverNetwork(this.#context, draft), id };
     this.#refuseTakenBridge(draft);
-    return { ...draft, options: { ...driver.checkNetwork(network) } };
+    const options = { ...driver.checkNetwork(network) };
+    return { ...draft, options, subnets: this.#withSegments(driver, options, draft.subnets) };
+  }
+
+  /** A segment id for every subnet, where the driver's networks have them: those asked for, else the lowest free ones. */
+  #withSegments(driver: NetworkDriver, options: Options, subnets: NetworkRecord["subnets"]): NetworkRecord["subnets"] {
+    const { segments } = driver;
+    if (!segments) return subnets;
+    const others = [...this.#context.state.networks.values()].filter((other) => other.driver === driver.name);
+    const owner = new Map(others.flatMap((other) => other.subnets.map(({ vni }) => [vni, other.name] as const)));
+    const fixed = segments.fixed(options);
+    let next = segments.first;
+    return subnets.map((subnet, n) => {
+      const asked = fixed?.[n];
+      if (asked !== undefined && owner.has(asked)) {
+        throw forbidden("segment-taken", `segment id ${asked} belongs to network ${owner.get(asked)} already`);
+      }
+      while (asked === undefined && (owner.has(next) || fixed?.includes(next))) next++;
+      if (next > segments.last) throw forbidden("segments-exhausted", "no segment id is left for the network");
+      return { ...subnet, vni: asked ?? next++ };
+    });
   }
 
   #refuseTakenBridge(draft: NetworkRecord): void {
@@ -98,7 +125,7 @@ export class NetworkManager {
     return driverOf(this.#context, record.driver).firewall(driverNetwork(this.#context, record));
   }
 
-  async #subnets(space: AddressSpace, request: CreateNetwork, signal?: AbortSignal): Promise<readonly Subnet[]> {
+  #subnets(space: AddressSpace, request: CreateNetwork, avoid: readonly Prefix[]): readonly Subnet[] {
     const requests: (SubnetRequest & { family: 4 | 6 })[] = (request.subnets ?? []).map((subnet) => ({
       ...subnet,
       family: familyOfRequest(subnet),
@@ -110,7 +137,6 @@ export class NetworkManager {
       ...others.flatMap(({ subnets }) => subnets.map(({ pool }) => pool)),
       ...[...this.#retiring.values()].flat(),
     ];
-    const avoid = requests.some(({ pool }) => pool === undefined) ? await this.#context.avoid(signal) : [];
     const result: Subnet[] = [];
     for (const { family, pool, range, gateway, auxiliary = {} } of requests) {
       const chosen = this.#context.ipam.choosePool(
@@ -133,28 +159,10 @@ export class NetworkManager {
     return result;
   }
 
-  /** The driver's plan and the network's part of the ruleset, as one plan. */
-  plan(record: NetworkRecord): Plan {
-    const driver = driverOf(this.#context, record.driver);
-    const create = driver.createNetwork(driverNetwork(this.#context, record));
-    const table = this.#context.firewallTable;
-    const part = this.#firewallOf(record);
-    if (!part || table === undefined) return create;
-    // Rules exist before the link is up: no packet passes unprotected.
-    return plan(
-      {
-        op: "nft.apply",
-        namespace: hostNamespace,
-        script: firewallAdd(table, part),
-        undo: firewallRemove(table, part),
-      },
-      create,
-    );
-  }
-
   async #realise(record: NetworkRecord, signal?: AbortSignal): Promise<NetworkRecord> {
+    const create = driverOf(this.#context, record.driver).createNetwork(driverNetwork(this.#context, record));
     try {
-      await this.#context.kernel.apply(this.plan(record), signal);
+      await this.#context.firewall.protect(this.#firewallOf(record), create, signal);
       return record;
     } catch (error) {
       await this.#forget(record);
@@ -166,7 +174,12 @@ export class NetworkManager {
     const usesPools = record.subnets.length > 0;
     return this.#context.state.commit(record.scope, {
       unchanged: [keys.network(record.id), keys.networkUse(record.id), ...(usesPools ? [keys.pools] : [])],
-      deletes: [keys.network(record.id), keys.networkName(record.name), keys.networkUse(record.id)],
+      deletes: [
+        keys.network(record.id),
+        keys.networkName(record.name),
+        keys.networkUse(record.id),
+        ...segmentKeys(record),
+      ],
       puts: usesPools ? [{ key: keys.pools, value: { changedBy: record.id } }] : [],
     });
   }
@@ -190,18 +203,11 @@ export class NetworkManager {
       );
     });
     try {
-      await context.kernel.teardown(this.teardownPlan(record));
+      const remove = driver.deleteNetwork(driverNetwork(context, record));
+      await context.firewall.release(this.#firewallOf(record), remove);
     } finally {
       this.#retiring.delete(id);
     }
-  }
-
-  teardownPlan(record: NetworkRecord): Plan {
-    const remove = driverOf(this.#context, record.driver).deleteNetwork(driverNetwork(this.#context, record));
-    const table = this.#context.firewallTable;
-    const part = this.#firewallOf(record);
-    if (!part || table === undefined) return remove;
-    return plan(remove, { op: "nft.apply", namespace: hostNamespace, script: firewallRemove(table, part) });
   }
 
   get context(): Context {
@@ -227,6 +233,13 @@ const setAside = (auxiliary: ReadonlySet<Ip>, family: 4 | 6): AddressSet => ({
     return undefined;
   },
 });
+
+const segmentKeys = ({ driver, subnets }: NetworkRecord): readonly string[] =>
+  subnets.flatMap(({ vni }) => (vni === undefined ? [] : [keys.segment(driver, vni)]));
+
+/** True where a default pool is to be chosen. */
+const choosesPool = ({ subnets = [], ipv6 }: CreateNetwork): boolean =>
+  ipv6 === true || subnets.length === 0 || subnets.some(({ pool }) => pool === undefined || prefixFamily(pool) === 6);
 
 const familyOfRequest = (request: SubnetRequest): 4 | 6 => {
   const families = new Set<4 | 6>();

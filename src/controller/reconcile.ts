@@ -1,16 +1,22 @@
 import { errorText } from "../errors.ts";
-import { type FirewallNetwork, firewallRuleset } from "../linux/firewall.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
-import { type Context, driverNetwork, hostStackPath, idOfMark, namespaceOf, usableDriver } from "./context.ts";
-import type { SandboxRecord } from "./records.ts";
+import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
+import { Presence } from "./presence.ts";
+import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { attachPlan, sandboxPlan } from "./wiring.ts";
 
 /**
- * Makes the kernel match the store after a start: what should be is made or adopted, what carries our mark and should not
- * be is removed. A crash at any point is just a difference that this removes. One object's failure is logged and stops no other.
+ * Makes the kernel match the store: what should be is made or adopted, what carries our mark and should not be is removed. A
+ * crash at any point is just a difference that this removes. One object's failure is logged and stops no other.
+ * @param complete false while the shared store cannot be read: what is not known may still be wanted, and stays
  */
-export const reconcile = async (context: Context, sandboxes: SandboxManager, signal?: AbortSignal): Promise<void> => {
+export const reconcile = async (
+  context: Context,
+  { sandboxes, presence }: { readonly sandboxes: SandboxManager; readonly presence: Presence },
+  complete: boolean,
+  signal?: AbortSignal,
+): Promise<void> => {
   // A network whose driver is not loaded or refuses its record is left alone: its links stay, nothing is made.
   const networks = [...context.state.networks.values()].flatMap((network) => {
     const driver = usableDriver(context, network, (error) =>
@@ -19,10 +25,19 @@ export const reconcile = async (context: Context, sandboxes: SandboxManager, sig
     return driver ? [{ network, driver }] : [];
   });
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
-  await reconcileFirewall(context, parts, signal);
-  await removeOrphanLinks(context, signal);
+  // Protection that cannot be installed is no reason to go on: an error here ends the start.
+  await context.firewall.restore(parts, signal);
+  if (complete) {
+    await giveBackClaims(context);
+    await removeOrphanLinks(context, signal);
+  }
   for (const { network, driver } of networks) {
     await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
+  }
+  for (const network of presence.networks()) {
+    await context.locks.hold([Presence.lock(network.id)], async () =>
+      attempt(context, `network ${network.name} on this host`, presence.wholePlan(network), signal),
+    );
   }
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);
@@ -37,24 +52,28 @@ const attempt = async (context: Context, what: string, work: Plan, signal?: Abor
   }
 };
 
-/** Our whole table, replaced in one batch. */
-const reconcileFirewall = async (
-  context: Context,
-  parts: readonly FirewallNetwork[],
-  signal?: AbortSignal,
-): Promise<void> => {
-  const table = context.firewallTable;
-  if (table === undefined) return;
-  const work = plan({ op: "nft.apply", namespace: hostNamespace, script: firewallRuleset(table, parts) });
-  // Protection that cannot be installed is no reason to go on: this error ends the start.
-  await context.kernel.apply(work, signal);
+/** Endpoints that a sandbox of this host claims and that no longer exists here: the local store was lost or replaced. */
+const giveBackClaims = async (context: Context): Promise<void> => {
+  for (const endpoint of [...context.state.endpoints.values()]) {
+    if (!isHere(context, endpoint) || context.state.sandboxes.has(endpoint.sandbox?.id ?? "")) continue;
+    const { sandbox: _claim, ...free } = endpoint;
+    const network = context.state.networks.get(endpoint.network);
+    const key = keys.endpoint(endpoint.network, endpoint.id);
+    context.log("info", `found endpoint ${endpoint.name} claimed by a sandbox that is gone: given back`);
+    try {
+      if (network) await context.state.commit(network.scope, { unchanged: [key], puts: [{ key, value: free }] });
+    } catch (error) {
+      context.log("error", `could not give back endpoint ${endpoint.name}: ${errorText(error)}`);
+    }
+  }
 };
 
 const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promise<void> => {
   const host = await context.kernel.observe(hostNamespace, signal);
   const orphans = (host?.links ?? []).flatMap((link): Operation[] => {
     const id = idOfMark(context, link.alias);
-    if (id === undefined || context.state.networks.has(id) || context.state.endpoints.get(id)?.sandbox) return [];
+    const endpoint = context.state.endpoints.get(id ?? "");
+    if (id === undefined || context.state.networks.has(id) || (endpoint && isHere(context, endpoint))) return [];
     context.log("info", `found link ${link.name} of ours, expected none: removed`);
     return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
   });
@@ -71,6 +90,17 @@ const attemptTeardown = async (context: Context, what: string, work: Plan): Prom
 
 /** A sandbox whose namespace is gone has lost all that ran in it (a reboot): its records go too. Others are wired again. */
 const reconcileSandbox = async (
+  context: Context,
+  sandboxes: SandboxManager,
+  sandbox: SandboxRecord,
+  signal?: AbortSignal,
+): Promise<void> => {
+  await context.locks.hold([`sandbox:${sandbox.id}`, `container:${sandbox.container}`], async () => {
+    if (context.state.sandboxes.has(sandbox.id)) await restoreSandbox(context, sandboxes, sandbox, signal);
+  });
+};
+
+const restoreSandbox = async (
   context: Context,
   sandboxes: SandboxManager,
   sandbox: SandboxRecord,

@@ -6,6 +6,7 @@ import { type InterfaceAddress, type Prefix, parseInterfaceAddress, tryParsePref
 /** The records of the store, validated whenever they are read: the store is untrusted input. */
 
 const id = z.string().regex(/^[0-9a-f]{64}$/);
+const nodeId = z.string().regex(/^[0-9a-f]{8}$/);
 const text = z.string().max(4096);
 const strings = z.record(text, text);
 const ip = z.string().transform((value, ctx): Ip => tryParseIp(value) ?? refuse(ctx, "not an address"));
@@ -41,7 +42,14 @@ export const networkRecord = z.object({
   options: strings,
   labels: strings,
   subnets: z
-    .array(z.object({ pool: prefix, range: prefix.exactOptional(), gateway: interfaceAddress.exactOptional() }))
+    .array(
+      z.object({
+        pool: prefix,
+        range: prefix.exactOptional(),
+        gateway: interfaceAddress.exactOptional(),
+        vni: z.int().min(1).max(0xffffff).exactOptional(),
+      }),
+    )
     .max(64),
   /** Addresses that no endpoint gets, by name. */
   auxiliary: z.record(text, ip),
@@ -63,12 +71,17 @@ export const endpointRecord = z.object({
   sandbox: z
     .object({
       id,
+      /** The node that the sandbox is on, and where it takes encapsulated packets. */
+      node: nodeId,
+      vtep: ip.exactOptional(),
       container: text,
       interface: z.string().regex(/^[A-Za-z0-9_-]{1,15}$/),
       /** Order of joining within the sandbox, from 0. */
       order: z.int().nonnegative(),
       /** `name` or `container:alias`, valid in this sandbox only. */
       aliases: z.array(text).max(256),
+      /** The endpoint with the highest one carries the sandbox's default route; 0 where absent. */
+      priority: z.int().min(-1_000_000).max(1_000_000).exactOptional(),
     })
     .exactOptional(),
 });
@@ -99,6 +112,8 @@ export const keys = {
   networkName: (name: string) => `network-names/${name}`,
   /** Written by every change of the pools of an address space: two nodes cannot choose overlapping pools. */
   pools: "pools",
+  /** Makes a segment id unique among the networks of a driver: `segments/overlay/256`. */
+  segment: (driver: string, vni: number) => `segments/${driver}/${vni}`,
   /** Written whenever an endpoint is added: a network with endpoints cannot be removed beside it. */
   networkUse: (network: string) => `network-use/${network}`,
   endpoint: (network: string, endpoint: string) => `endpoints/${network}/${endpoint}`,

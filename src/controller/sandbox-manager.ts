@@ -1,18 +1,21 @@
 import { forbidden } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
-import { type Context, namespaceKey, requireNetwork, requireSandbox } from "./context.ts";
+import { type Context, namespaceKey, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
 import { checkContainerId, newId } from "./names.ts";
+import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type SandboxRecord } from "./records.ts";
 import { attachmentOf, sandboxPlan } from "./wiring.ts";
 
 /** Life cycle of sandboxes: a namespace of its own (or the host's), files, a resolver; always local. */
 export class SandboxManager {
   readonly #context: Context;
+  readonly #presence: Presence;
 
-  constructor(context: Context) {
+  constructor(context: Context, presence: Presence) {
     this.#context = context;
+    this.#presence = presence;
   }
 
   async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
@@ -40,7 +43,7 @@ export class SandboxManager {
       try {
         await naming.prepare(record);
         await kernel.apply(sandboxPlan(this.#context, record), signal);
-        await naming.open(record, signal);
+        await naming.open(record, signal, true);
       } catch (error) {
         await this.remove(record, []);
         throw error;
@@ -64,18 +67,31 @@ export class SandboxManager {
 
   /** Takes a sandbox's records, then its kernel objects, then its files away; the caller holds its lock. */
   async remove(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Promise<void> {
-    const { state, kernel, naming } = this.#context;
-    const work = this.#teardownPlan(record, endpoints);
-    const global = endpoints.filter((endpoint) => requireNetwork(this.#context, endpoint.network).scope === "global");
-    const local = endpoints.filter((endpoint) => !global.includes(endpoint));
-    if (global.length > 0) await state.commit("global", { deletes: global.flatMap(endpointKeys) });
-    await state.commit("local", {
-      deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],
+    const networks = [...new Set(endpoints.map(({ network }) => network))];
+    await this.#context.locks.hold(networks.map(Presence.lock), async () => {
+      const { state, kernel, naming } = this.#context;
+      const work = this.#teardownPlan(record, endpoints);
+      const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
+      for (const endpoint of global) await this.#removeShared(endpoint);
+      const local = endpoints.filter((endpoint) => !global.includes(endpoint));
+      await state.commit("local", {
+        deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],
+      });
+      for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
+      await naming.close(record);
+      const known = networks.flatMap((id) => state.knownNetwork(id) ?? []);
+      await kernel.teardown(plan(work, ...known.map((network) => this.#presence.leavePlan(network))));
+      await naming.discard(record.id);
     });
-    for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
-    await naming.close(record);
-    await kernel.teardown(work);
-    await naming.discard(record.id);
+  }
+
+  /** Checked, because another node may have taken the endpoint and given its name and addresses to a new one meanwhile. */
+  async #removeShared(endpoint: EndpointRecord): Promise<void> {
+    const { state } = this.#context;
+    const unchanged = [keys.endpoint(endpoint.network, endpoint.id)];
+    while (state.endpoints.get(endpoint.id)?.sandbox?.id === endpoint.sandbox?.id) {
+      if (await state.commit("global", { unchanged, deletes: endpointKeys(endpoint) })) return;
+    }
   }
 
   #teardownPlan(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Plan {

@@ -1,38 +1,43 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Scope } from "../drivers/driver.ts";
-import { NetworkError, noService } from "../errors.ts";
+import { badRequest, NetworkError, noService } from "../errors.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
-import { addressOf } from "../net/prefix.ts";
-import type { Json, Store, StoreEntry, Transaction } from "../store/store.ts";
-import {
-  type EndpointRecord,
-  endpointRecord,
-  type NetworkRecord,
-  networkRecord,
-  type SandboxRecord,
-  sandboxRecord,
-} from "./records.ts";
+import type { Json, Store, StoreEntry, Transaction, WatchEvent } from "../store/store.ts";
+import { RecordIndex, reasonAgainst } from "./record-index.ts";
+import type { EndpointRecord, NetworkRecord } from "./records.ts";
+
+/** What others changed, as the records before and after: absent where there is none. */
+export interface RecordChanges {
+  readonly networks: readonly { readonly before?: NetworkRecord; readonly after?: NetworkRecord }[];
+  readonly endpoints: readonly { readonly before?: EndpointRecord; readonly after?: EndpointRecord }[];
+}
+
+export interface Change {
+  /** Keys that must still be at the version last seen; where it does not exist yet, must still not exist. */
+  readonly unchanged?: readonly string[];
+  readonly puts?: readonly { readonly key: string; readonly value: Json }[];
+  readonly deletes?: readonly string[];
+}
+
+/** Milliseconds that are spent on learning whether a transaction whose answer got lost was committed. */
+const doubtDeadline = 400;
 
 /**
- * Desired state in memory: the validated records of both scopes with the indexes that reads need. Everything here is
- * derived from the store; a commit changes the store first, then this.
+ * Desired state in memory: the records of both scopes. Everything here is derived from the stores: a commit changes the store
+ * first, then this; what others commit comes in through `absorb`.
  */
-export class State {
-  readonly networks = new Map<string, NetworkRecord>();
-  readonly endpoints = new Map<string, EndpointRecord>();
-  readonly sandboxes = new Map<string, SandboxRecord>();
+export class State extends RecordIndex {
   readonly #stores: Readonly<Record<Scope, Store>>;
-  readonly #newAddressSet: () => AddressSet;
   readonly #versions = new Map<string, number>();
-  readonly #networkByName = new Map<string, string>();
-  readonly #endpointsOf = new Map<string, Map<string, EndpointRecord>>();
-  readonly #endpointByName = new Map<string, string>();
-  readonly #sandboxByContainer = new Map<string, string>();
-  readonly #endpointsIn = new Map<string, Map<string, EndpointRecord>>();
-  readonly #taken = new Map<string, AddressSet>();
+  /** Versions at which keys were deleted that a watch may still speak of. */
+  readonly #deleted = new Map<string, number>();
+  /** Version up to which the watch of a scope has told everything. */
+  readonly #seen: Record<Scope, number> = { local: 0, global: 0 };
   readonly #onInvalid: (key: string, reason: string) => void;
   /** Keys of transactions whose answer got lost: read again before the next decision is committed. */
   readonly #doubtful: Readonly<Record<Scope, Set<string>>> = { local: new Set(), global: new Set() };
+  /** Brings a scope up to date with its store in one round trip; without it single keys are read again. */
+  catchUp: Partial<Record<Scope, (signal?: AbortSignal) => Promise<void>>> = {};
 
   constructor(options: {
     readonly stores: Readonly<Record<Scope, Store>>;
@@ -40,51 +45,22 @@ export class State {
     /** Called for every record that does not fit its schema; it is left in the store and ignored. */
     readonly onInvalid?: (key: string, reason: string) => void;
   }) {
+    super(options.newAddressSet);
     this.#stores = options.stores;
-    this.#newAddressSet = options.newAddressSet;
     this.#onInvalid = options.onInvalid ?? (() => undefined);
   }
 
-  /** Reads everything; call it once before anything else. */
-  async load(signal?: AbortSignal): Promise<void> {
-    for (const scope of ["local", "global"] as const) {
-      // In order of keys: endpoints before networks before sandboxes; indexes do not depend on the order.
-      for (const entry of await this.#stores[scope].list(`${scope}/`, signal)) {
-        this.#put(scope, entry.key.slice(scope.length + 1), entry);
-      }
+  /** Reads all of a scope; call it before anything else. */
+  async load(scope: Scope, signal?: AbortSignal): Promise<void> {
+    // In order of keys: endpoints before networks before sandboxes; indexes do not depend on the order.
+    for (const entry of await this.#stores[scope].list(`${scope}/`, signal)) {
+      this.#put(scope, bare(scope, entry.key), entry);
     }
   }
 
-  networkNamed(name: string): NetworkRecord | undefined {
-    return this.networks.get(this.#networkByName.get(name) ?? "");
-  }
-
-  endpointsOf(network: string): readonly EndpointRecord[] {
-    return [...(this.#endpointsOf.get(network)?.values() ?? [])];
-  }
-
-  endpointNamed(network: string, name: string): EndpointRecord | undefined {
-    return this.endpoints.get(this.#endpointByName.get(`${network}/${name}`) ?? "");
-  }
-
-  sandboxOf(container: string): SandboxRecord | undefined {
-    return this.sandboxes.get(this.#sandboxByContainer.get(container) ?? "");
-  }
-
-  /** Endpoints attached to a sandbox, in the order they joined. */
-  endpointsIn(sandbox: string): readonly EndpointRecord[] {
-    const endpoints = [...(this.#endpointsIn.get(sandbox)?.values() ?? [])];
-    return endpoints.sort((a, b) => (a.sandbox?.order ?? 0) - (b.sandbox?.order ?? 0));
-  }
-
-  /** Addresses in use in a network: endpoints', gateways, auxiliary ones. */
-  takenIn(network: string): AddressSet {
-    let taken = this.#taken.get(network);
-    if (!taken) {
-      taken = this.#newAddressSet();
-      this.#taken.set(network, taken);
-    }
-    return taken;
+  /** Takes in records kept from an earlier run, for as long as the store cannot be asked: whatever it says replaces them. */
+  remember(scope: Scope, entries: readonly StoreEntry[]): void {
+    for (const { key, value } of entries) this.#put(scope, bare(scope, key), { key, value, version: 0 });
   }
 
   /** Version of a key as last seen; 0 where it does not exist. */
@@ -92,40 +68,54 @@ export class State {
     return this.#versions.get(`${scope}/${key}`) ?? 0;
   }
 
+  /** Every record of a scope as the store holds it, for a copy that outlives the process. */
+  entries(scope: Scope): readonly StoreEntry[] {
+    const found: StoreEntry[] = [];
+    const add = (key: string, value: Json) =>
+      found.push({ key: `${scope}/${key}`, value, version: this.version(scope, key) });
+    for (const network of this.networks.values()) {
+      if (network.scope !== scope) continue;
+      add(`networks/${network.id}`, network);
+      for (const endpoint of this.endpointsOf(network.id)) add(`endpoints/${network.id}/${endpoint.id}`, endpoint);
+    }
+    return found;
+  }
+
   /**
-   * Commits one transaction; false where a precondition did not hold (what changed has been read again: decide anew).
-   * `unchanged` lists keys that must still be at the version last seen; every put of a key that does not exist yet is
-   * checked too when it is among them.
-   * @throws NetworkError `store-unavailable` where the store does not answer
+   * Commits one transaction. Call it without waiting for anything since the state was read that the change was decided on: the
+   * versions checked are those known at the call. False where a precondition did not hold (what changed has been read again: decide anew).
+   * @throws NetworkError `store-unavailable` where the store does not answer, `invalid-record` (bad request) for a record past
+   * the bounds of its schema
    */
-  async commit(
-    scope: Scope,
-    change: {
-      readonly unchanged?: readonly string[];
-      readonly puts?: readonly { readonly key: string; readonly value: Json }[];
-      readonly deletes?: readonly string[];
-    },
-    signal?: AbortSignal,
-  ): Promise<boolean> {
-    if ((await this.#settle(scope, signal)) && (change.unchanged ?? []).length > 0) return false;
+  async commit(scope: Scope, change: Change, signal?: AbortSignal): Promise<boolean> {
+    for (const { key, value } of change.puts ?? []) {
+      const reason = reasonAgainst(key, value);
+      // A record that cannot be read again would own its name and addresses for ever.
+      if (reason !== undefined) throw badRequest("invalid-record", `invalid ${key.split("/")[0]}: ${reason}`);
+    }
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
       checks: (change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),
       puts: (change.puts ?? []).map(({ key, value }) => ({ key: full(key), value })),
       deletes: (change.deletes ?? []).map(full),
     };
+    if ((await this.#settle(scope, signal)) && (change.unchanged ?? []).length > 0) return false;
     const store = this.#stores[scope];
     const written = [...(change.puts ?? []).map(({ key }) => key), ...(change.deletes ?? [])];
     let version: number;
     try {
       const result = await store.transact(transaction, signal);
       if (!result.ok) {
-        for (const key of result.conflicts) await this.#refresh(scope, key.slice(scope.length + 1), signal);
+        await this.#learn(
+          scope,
+          result.conflicts.map((key) => bare(scope, key)),
+          signal,
+        );
         return false;
       }
       version = result.version;
     } catch (cause) {
-      // The store says itself why it did not: nothing was sent.
+      // The store says itself why it did not: nothing was written.
       if (cause instanceof NetworkError) throw cause;
       const found = await committedVersion(store, transaction).catch(() => undefined);
       if (found === undefined) {
@@ -134,7 +124,7 @@ export class State {
       }
       version = found;
     }
-    for (const key of change.deletes ?? []) this.#delete(scope, key);
+    for (const key of change.deletes ?? []) this.#delete(scope, key, version);
     for (const { key, value } of change.puts ?? []) this.#put(scope, key, { key: full(key), value, version });
     return true;
   }
@@ -153,6 +143,12 @@ export class State {
       changed ||= this.version(scope, key) !== before;
     }
     return changed;
+  }
+
+  async #learn(scope: Scope, conflicts: readonly string[], signal?: AbortSignal): Promise<void> {
+    const catchUp = this.catchUp[scope];
+    if (catchUp) return catchUp(signal);
+    for (const key of conflicts) await this.#refresh(scope, key, signal);
   }
 
   /** Reads a key again, with the records that it guards: who finds a name taken must know by whom. */
@@ -184,92 +180,85 @@ export class State {
     const entries = await this.#stores[scope].list(`${scope}/${prefix}`, signal);
     const found = new Set(entries.map(({ key }) => key));
     const gone = [...this.#versions.keys()].filter((key) => key.startsWith(`${scope}/${prefix}`) && !found.has(key));
-    for (const key of gone) this.#delete(scope, key.slice(scope.length + 1));
-    for (const entry of entries) this.#put(scope, entry.key.slice(scope.length + 1), entry);
+    for (const key of gone) this.#delete(scope, bare(scope, key));
+    for (const entry of entries) this.#put(scope, bare(scope, entry.key), entry);
+  }
+
+  /**
+   * Takes in what a watch tells of a scope; what is known already in the same or a newer version stays.
+   * @returns the records that became others, for whoever has to act on them
+   */
+  absorb(scope: Scope, event: Exclude<WatchEvent, { kind: "lost" }>): RecordChanges {
+    // A snapshot from before what was seen already: the store was replaced or restored. What it holds now counts.
+    if (event.kind === "snapshot" && event.version < this.#seen[scope]) this.#forgetVersions(scope);
+    this.#seen[scope] = event.version;
+    const puts = event.kind === "snapshot" ? event.entries : event.puts;
+    const deletes = event.kind === "snapshot" ? this.#missing(scope, event.entries, event.version) : event.deletes;
+    const networks = new Map<string, { before?: NetworkRecord; after?: NetworkRecord }>();
+    const endpoints = new Map<string, { before?: EndpointRecord; after?: EndpointRecord }>();
+    const change = (key: string, work: () => void) => {
+      const [room] = key.split("/");
+      const id = key.slice(key.lastIndexOf("/") + 1);
+      if (room === "networks") track(networks, this.networks, id, work);
+      else if (room === "endpoints") track(endpoints, this.endpoints, id, work);
+      else work();
+    };
+    for (const full of deletes) {
+      const key = bare(scope, full);
+      if (this.version(scope, key) <= event.version) change(key, () => this.#delete(scope, key));
+    }
+    for (const entry of puts) {
+      const key = bare(scope, entry.key);
+      const known = Math.max(this.version(scope, key), this.#deleted.get(entry.key) ?? 0);
+      if (known < entry.version) change(key, () => this.#put(scope, key, entry));
+    }
+    for (const [key, version] of this.#deleted) if (version <= event.version) this.#deleted.delete(key);
+    return { networks: [...networks.values()], endpoints: [...endpoints.values()] };
+  }
+
+  #forgetVersions(scope: Scope): void {
+    for (const versions of [this.#versions, this.#deleted]) {
+      for (const key of versions.keys()) if (key.startsWith(`${scope}/`)) versions.set(key, 0);
+    }
+  }
+
+  /** Keys of a scope that are known and no longer in the store. */
+  #missing(scope: Scope, entries: readonly StoreEntry[], version: number): readonly string[] {
+    const found = new Set(entries.map(({ key }) => key));
+    return [...this.#versions].flatMap(([key, known]) =>
+      key.startsWith(`${scope}/`) && known <= version && !found.has(key) ? [key] : [],
+    );
   }
 
   #put(scope: Scope, key: string, entry: StoreEntry): void {
-    this.#delete(scope, key);
     this.#versions.set(`${scope}/${key}`, entry.version);
-    const room = key.slice(0, key.indexOf("/"));
-    const schema = { networks: networkRecord, endpoints: endpointRecord, sandboxes: sandboxRecord }[room];
-    if (!schema) return;
-    const parsed = schema.safeParse(entry.value);
-    if (!parsed.success) {
-      const reasons = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-      this.#onInvalid(entry.key, reasons.join("; "));
-      return;
-    }
-    if (!key.endsWith(`/${parsed.data.id}`)) {
-      this.#onInvalid(entry.key, "id: not the one of its key");
-      return;
-    }
-    if (room === "networks") this.#putNetwork(parsed.data as NetworkRecord);
-    else if (room === "endpoints") this.#putEndpoint(parsed.data as EndpointRecord);
-    else this.#putSandbox(parsed.data as SandboxRecord);
+    const invalid = this.putRecord(scope, key, entry.value);
+    if (invalid !== undefined) this.#onInvalid(entry.key, invalid);
   }
 
-  #putNetwork(record: NetworkRecord): void {
-    this.networks.set(record.id, record);
-    this.#networkByName.set(record.name, record.id);
-    this.#taken.delete(record.id);
-    const taken = this.takenIn(record.id);
-    for (const endpoint of this.endpointsOf(record.id))
-      for (const address of endpoint.addresses) taken.add(addressOf(address));
-    for (const subnet of record.subnets) if (subnet.gateway) taken.add(addressOf(subnet.gateway));
-    for (const address of Object.values(record.auxiliary)) taken.add(address);
-  }
-
-  #putEndpoint(record: EndpointRecord): void {
-    this.endpoints.set(record.id, record);
-    nested(this.#endpointsOf, record.network).set(record.id, record);
-    this.#endpointByName.set(`${record.network}/${record.name}`, record.id);
-    if (record.sandbox) nested(this.#endpointsIn, record.sandbox.id).set(record.id, record);
-    const taken = this.takenIn(record.network);
-    for (const address of record.addresses) taken.add(addressOf(address));
-  }
-
-  #putSandbox(record: SandboxRecord): void {
-    this.sandboxes.set(record.id, record);
-    this.#sandboxByContainer.set(record.container, record.id);
-  }
-
-  #delete(scope: Scope, key: string): void {
+  #delete(scope: Scope, key: string, version?: number): void {
     this.#versions.delete(`${scope}/${key}`);
-    const parts = key.split("/");
-    const id = parts.at(-1) ?? "";
-    if (parts[0] === "networks") this.#deleteNetwork(id);
-    else if (parts[0] === "endpoints") this.#deleteEndpoint(id);
-    else if (parts[0] === "sandboxes") this.#deleteSandbox(id);
-  }
-
-  #deleteNetwork(id: string): void {
-    const record = this.networks.get(id);
-    if (!record) return;
-    this.networks.delete(id);
-    if (this.#networkByName.get(record.name) === id) this.#networkByName.delete(record.name);
-    this.#taken.delete(id);
-  }
-
-  #deleteEndpoint(id: string): void {
-    const record = this.endpoints.get(id);
-    if (!record) return;
-    this.endpoints.delete(id);
-    removeNested(this.#endpointsOf, record.network, id);
-    const name = `${record.network}/${record.name}`;
-    if (this.#endpointByName.get(name) === id) this.#endpointByName.delete(name);
-    if (record.sandbox) removeNested(this.#endpointsIn, record.sandbox.id, id);
-    const taken = this.#taken.get(record.network);
-    for (const address of record.addresses) taken?.delete(addressOf(address));
-  }
-
-  #deleteSandbox(id: string): void {
-    const record = this.sandboxes.get(id);
-    if (!record) return;
-    this.sandboxes.delete(id);
-    if (this.#sandboxByContainer.get(record.container) === id) this.#sandboxByContainer.delete(record.container);
+    if (version !== undefined && this.catchUp[scope]) this.#deleted.set(`${scope}/${key}`, version);
+    this.deleteRecord(key);
   }
 }
+
+/** The key below the prefix of its scope. */
+const bare = (scope: Scope, key: string): string => key.slice(scope.length + 1);
+
+/** Does the work and notes the record before and after; several changes of one record count as one. */
+const track = <T>(
+  changes: Map<string, { before?: T; after?: T }>,
+  records: ReadonlyMap<string, T>,
+  id: string,
+  work: () => void,
+): void => {
+  const before = changes.has(id) ? changes.get(id)?.before : records.get(id);
+  work();
+  const after = records.get(id);
+  if (before === after) return;
+  changes.set(id, { ...(before !== undefined && { before }), ...(after !== undefined && { after }) });
+};
 
 const unavailable = (scope: Scope, cause: unknown) =>
   noService("store-unavailable", `the ${scope} store does not answer`, {
@@ -282,27 +271,13 @@ const committedVersion = async (
   store: Store,
   { puts = [], deletes = [] }: Transaction,
 ): Promise<number | undefined> => {
+  const signal = AbortSignal.timeout(doubtDeadline);
   let version = 0;
   for (const { key, value } of puts) {
-    const entry = await store.get(key);
+    const entry = await store.get(key, signal);
     if (!entry || !isDeepStrictEqual(entry.value, value)) return undefined;
     version = entry.version;
   }
-  for (const key of deletes) if (await store.get(key)) return undefined;
+  for (const key of deletes) if (await store.get(key, signal)) return undefined;
   return version;
-};
-
-const nested = <T>(map: Map<string, Map<string, T>>, key: string): Map<string, T> => {
-  let inner = map.get(key);
-  if (!inner) {
-    inner = new Map();
-    map.set(key, inner);
-  }
-  return inner;
-};
-
-const removeNested = <T>(map: Map<string, Map<string, T>>, key: string, id: string): void => {
-  const inner = map.get(key);
-  inner?.delete(id);
-  if (inner?.size === 0) map.delete(key);
 };

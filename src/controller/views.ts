@@ -1,4 +1,4 @@
-import { type Context, namespaceKey, requireNetwork } from "./context.ts";
+import { type Context, isHere, namespaceKey, requireNetwork } from "./context.ts";
 import type { EndpointInfo, NetworkInfo, SandboxInfo } from "./model.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 
@@ -18,11 +18,13 @@ export const endpointInfo = (context: Context, record: EndpointRecord): Endpoint
   addresses: record.addresses,
   ...(record.mac !== undefined && { mac: record.mac }),
   created: record.created,
-  ...(record.sandbox && {
-    sandboxId: record.sandbox.id,
-    containerId: record.sandbox.container,
-    interfaceName: record.sandbox.interface,
-  }),
+  ...(record.sandbox && { node: record.sandbox.node }),
+  ...(record.sandbox &&
+    isHere(context, record) && {
+      sandboxId: record.sandbox.id,
+      containerId: record.sandbox.container,
+      interfaceName: record.sandbox.interface,
+    }),
 });
 
 export const sandboxInfo = (context: Context, record: SandboxRecord): SandboxInfo => ({

@@ -9,6 +9,7 @@ import {
   driverOf,
   namespaceKey,
   namespaceOf,
+  requireHost,
   requireNetwork,
 } from "./context.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
@@ -19,12 +20,15 @@ const everywhere = { 4: parsePrefix("0.0.0.0/0"), 6: parsePrefix("::/0") } as co
 
 /** The driver's attachment of an endpoint that a sandbox has claimed. */
 export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
-  const network = requireNetwork(context, endpoint.network);
-  return driverOf(context, network.driver).attach(driverNetwork(context, network), driverEndpoint(context, endpoint), {
+  const network = context.state.knownNetwork(endpoint.network) ?? requireNetwork(context, endpoint.network);
+  const place = {
     id: sandbox.id,
     namespace: namespaceOf(context, sandbox),
     interfaceName: endpoint.sandbox?.interface ?? "eth0",
-  });
+  };
+  const driver = driverOf(context, network.driver);
+  const host = driver.presence && requireHost(context, network);
+  return driver.attach(driverNetwork(context, network), driverEndpoint(context, endpoint), place, host);
 };
 
 interface DefaultRoute {
@@ -32,14 +36,17 @@ interface DefaultRoute {
   readonly device: string;
 }
 
-/** The default routes of a sandbox, at most one a family: the first endpoint to join that has a gateway carries it. */
+/**
+ * The default routes of a sandbox, at most one a family. Of the endpoints that have a gateway the one with the highest priority
+ * carries it, among equals the first that joined.
+ */
 export const defaultRoutes = (
   context: Context,
   endpoints: readonly EndpointRecord[],
   sandbox: SandboxRecord,
 ): ReadonlyMap<Family, DefaultRoute> => {
   const routes = new Map<Family, DefaultRoute>();
-  for (const endpoint of endpoints) {
+  for (const endpoint of [...endpoints].sort(byPriority)) {
     for (const via of attachmentOf(context, endpoint, sandbox).gateways) {
       const family = familyOf(via);
       if (!routes.has(family)) routes.set(family, { via, device: endpoint.sandbox?.interface ?? "eth0" });
@@ -71,9 +78,12 @@ export const attachPlan = (
   const namespace = namespaceOf(context, sandbox);
   return plan(
     attachmentOf(context, endpoint, sandbox).attach,
-    ...[...after].flatMap(([family, route]) =>
-      before.has(family) ? [] : [routeOperation("route.add", namespace, family, route)],
-    ),
+    ...[...after].flatMap(([family, route]) => {
+      const old = before.get(family);
+      if (old?.device === route.device) return [];
+      const add = routeOperation("route.add", namespace, family, route);
+      return old ? [routeOperation("route.delete", namespace, family, old), add] : [add];
+    }),
   );
 };
 
@@ -84,7 +94,7 @@ export const detachPlan = (
   others: readonly EndpointRecord[],
   sandbox: SandboxRecord,
 ): Plan => {
-  const before = defaultRoutes(context, [...others, endpoint].sort(byOrder), sandbox);
+  const before = defaultRoutes(context, [...others, endpoint], sandbox);
   const after = defaultRoutes(context, others, sandbox);
   const namespace = namespaceOf(context, sandbox);
   const moved = [...after].filter(([family, route]) => before.get(family)?.device !== route.device);
@@ -94,7 +104,8 @@ export const detachPlan = (
   );
 };
 
-const byOrder = (a: EndpointRecord, b: EndpointRecord) => (a.sandbox?.order ?? 0) - (b.sandbox?.order ?? 0);
+const byPriority = ({ sandbox: a }: EndpointRecord, { sandbox: b }: EndpointRecord): number =>
+  (b?.priority ?? 0) - (a?.priority ?? 0) || (a?.order ?? 0) - (b?.order ?? 0);
 
 /** The namespace of a sandbox, ready for its first interface. */
 export const sandboxPlan = (context: Context, sandbox: SandboxRecord): Plan => {

@@ -4,6 +4,7 @@ import { parseDiscovery } from "../cluster/discovery.ts";
 import { checkEncryptKey } from "../cluster/serf/agent-config.ts";
 import { badRequest, errorText, type NetworkError } from "../errors.ts";
 import { distance } from "../suggest.ts";
+import { providers, storeConfigSchema } from "./global-store.ts";
 
 /** The daemon's configuration file (TOML). Keys are matched without regard to case, as the original's reader does. */
 
@@ -25,9 +26,9 @@ const checkedBy = (read: (text: string) => unknown) =>
   });
 
 const storeClient = z.strictObject({
-  provider: z.string(),
+  provider: z.enum(providers, `unknown provider; there are ${providers.join(" and ")}`),
   address: text,
-  config: z.record(z.string(), z.unknown()).optional(),
+  config: storeConfigSchema.optional(),
 });
 
 export const configSchema = z.strictObject({
@@ -68,8 +69,6 @@ export const configSchema = z.strictObject({
 });
 export type Config = z.infer<typeof configSchema>;
 
-const providers = ["consul", "etcd"] as const;
-
 /**
  * Reads a configuration.
  * @param file its name, for errors
@@ -91,12 +90,6 @@ export const parseConfig = (source: string, file: string): Config => {
     const field = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].map(String);
     const reason = unknown === undefined ? (issue?.message ?? "invalid") : `unknown key${suggestion(unknown)}`;
     throw invalid(file, lineOf(source, field), field, reason);
-  }
-  for (const [scope, { client } = {}] of Object.entries(checked.data.scopes ?? {})) {
-    if (client && !providers.some((provider) => provider === client.provider)) {
-      const field = ["scopes", scope, "client", "provider"];
-      throw invalid(file, lineOf(source, field), field, `unknown provider; there are ${providers.join(" and ")}`);
-    }
   }
   return checked.data;
 };

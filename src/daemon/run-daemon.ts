@@ -1,10 +1,13 @@
 import { readFileSync } from "node:fs";
+import type { Server } from "node:http";
 import { createApi } from "../api/server.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { Libnetwork } from "../controller/libnetwork.ts";
 import { createLibnetwork } from "../create-libnetwork.ts";
 import { errorText, NetworkError } from "../errors.ts";
-import { AbsentStore } from "../store/absent-store.ts";
-import type { Store } from "../store/store.ts";
+import { AdvertisedPlace, startCluster } from "./cluster.ts";
 import { type Config, parseConfig } from "./config.ts";
+import { openGlobalStore } from "./global-store.ts";
 import { addressText, defaultSocket, isLoopback, type ListenAddress, listen, parseListenAddress } from "./listen.ts";
 import { createLogger, type Logger, parseLevel } from "./logger.ts";
 
@@ -69,19 +72,7 @@ const listenAddresses = (options: DaemonOptions, config: Config): readonly Liste
   return (hosts.length > 0 ? hosts : [defaultSocket]).map((host) => parseListenAddress(host.trim()));
 };
 
-/** The store of global scope, where the configuration names one. */
-const globalStore = (config: Config, logger: Logger): Store | undefined => {
-  const client = config.scopes?.global?.client;
-  if (!client) return undefined;
-  const reason = `the ${client.provider} store for global scope is not supported by this version`;
-  const hint = "local networks (bridge, host, null) work; without [scopes.global] one host has global networks too";
-  logger.log("warning", `${reason}: ${hint}`);
-  return new AbsentStore(reason, hint);
-};
-
-const warnIgnored = (config: Config, logger: Logger): void => {
-  const { cluster, datastore, orchestration } = config;
-  if (cluster?.discovery) logger.log("warning", `[cluster] discovery = ${cluster.discovery}: this version runs alone`);
+const warnIgnored = ({ datastore, orchestration }: Config, logger: Logger): void => {
   if (datastore) logger.log("warning", "[datastore] has no effect: use [scopes.global.client]");
   if (orchestration?.agent) logger.log("warning", "[orchestration] has no effect in this version");
 };
@@ -90,53 +81,77 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
   const addresses = listenAddresses(options, config);
   warnIgnored(config, logger);
   const daemon = config.daemon ?? {};
-  const store = globalStore(config, logger);
+  const client = config.scopes?.global?.client;
+  const store = client && (await openGlobalStore(client));
   const stopped = stopSignal(logger);
   const began = performance.now();
-  const controller = await createLibnetwork({
-    ...(daemon.dataDir !== undefined && { dataDir: daemon.dataDir }),
-    ...(daemon.execRoot !== undefined && { execRoot: daemon.execRoot }),
-    ...(daemon.firewall !== undefined && { firewall: daemon.firewall }),
-    ...(daemon.defaultNetwork !== undefined && { defaultNetwork: daemon.defaultNetwork }),
-    ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
-    ...(store && { globalStore: store }),
-    log: (level, message) => logger.log(level, message),
-  });
+  const place = new AdvertisedPlace(config, logger, options.env);
+  let cluster: Cluster | undefined;
+  let controller: Libnetwork | undefined;
+  try {
+    controller = await createLibnetwork({
+      ...(daemon.dataDir !== undefined && { dataDir: daemon.dataDir }),
+      ...(daemon.execRoot !== undefined && { execRoot: daemon.execRoot }),
+      ...(daemon.firewall !== undefined && { firewall: daemon.firewall }),
+      ...(daemon.defaultNetwork !== undefined && { defaultNetwork: daemon.defaultNetwork }),
+      ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
+      ...(store && { globalStore: store }),
+      place: (host) => place.of(host),
+      nodeName: (id) => cluster?.nodes().find((node) => node.id === id)?.name ?? id,
+      log: (level, message) => logger.log(level, message),
+    });
+    cluster = await startCluster({ config, store, place, instance: controller.node, logger, version: options.version });
+    const servers = await openApi(options, addresses, controller, config, logger);
+    logger.log("info", `dnet ${options.version} is ready`, { after: `${Math.round(performance.now() - began)}ms` });
+    logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
+    await closeServers(servers);
+  } finally {
+    await cluster?.close();
+    await controller?.close();
+    await store?.close();
+  }
+};
+
+const openApi = async (
+  options: DaemonOptions,
+  addresses: readonly ListenAddress[],
+  controller: Libnetwork,
+  config: Config,
+  logger: Logger,
+): Promise<readonly Server[]> => {
   const api = createApi({
     controller,
     version: options.version,
-    allowedHosts: daemon.hostNames ?? [],
+    allowedHosts: config.daemon?.hostNames ?? [],
     log: (level, message) => logger.log(level, message),
   });
-  try {
-    const servers = [];
-    for (const address of addresses) {
-      const server = await listen(address, api);
-      servers.push(server);
-      const bound = server.address();
-      const where = addressText(address, typeof bound === "object" && bound !== null ? bound.port : undefined);
-      if (address.kind === "tcp" && !isLoopback(address.host)) {
-        logger.log(
-          "warning",
-          `API on ${where} has neither TLS nor authentication: whoever reaches it controls this host`,
-        );
-      }
-      logger.log("info", `API listens on ${where}`);
+  const servers: Server[] = [];
+  for (const address of addresses) {
+    const server = await listen(address, api);
+    servers.push(server);
+    const bound = server.address();
+    const where = addressText(address, typeof bound === "object" && bound !== null ? bound.port : undefined);
+    if (address.kind === "tcp" && !isLoopback(address.host)) {
+      logger.log(
+        "warning",
+        `API on ${where} has neither TLS nor authentication: whoever reaches it controls this host`,
+      );
     }
-    logger.log("info", `dnet ${options.version} is ready`, { after: `${Math.round(performance.now() - began)}ms` });
-    logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
-    for (const server of servers) {
-      server.close();
-      // A client that keeps its connection does not keep the daemon.
-      server.closeIdleConnections();
-      setTimeout(() => server.closeAllConnections(), 2_000).unref();
-    }
-    await Promise.all(
-      servers.map((server) => new Promise((done) => (server.listening ? server.once("close", done) : done(undefined)))),
-    );
-  } finally {
-    await controller.close();
+    logger.log("info", `API listens on ${where}`);
   }
+  return servers;
+};
+
+const closeServers = async (servers: readonly Server[]): Promise<void> => {
+  for (const server of servers) {
+    server.close();
+    // A client that keeps its connection does not keep the daemon.
+    server.closeIdleConnections();
+    setTimeout(() => server.closeAllConnections(), 2_000).unref();
+  }
+  await Promise.all(
+    servers.map((server) => new Promise((done) => (server.listening ? server.once("close", done) : done(undefined)))),
+  );
 };
 
 /** Resolves with the first signal that ends the daemon. USR1 prints what it holds; errors nobody caught do not end it. */

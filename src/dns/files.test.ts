@@ -1,4 +1,16 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -76,6 +88,16 @@ describe("the files of a sandbox", () => {
     expect(statSync(join(dir, "fresh")).mode).toBe(0o100644);
     symlinkSync(path, join(dir, "link"));
     await expect(writeInPlace(join(dir, "link"), "x")).rejects.toMatchObject({ code: "ELOOP" });
+  });
+
+  it("are never a pipe or a device, which could wait for ever", async () => {
+    const pipe = join(dir, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    await expect(writeInPlace(pipe, "x")).rejects.toMatchObject({ code: "ENXIO" });
+    const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+    await expect(writeInPlace(pipe, "x")).rejects.toMatchObject({ code: "not-a-file" });
+    closeSync(reader);
+    await expect(writeInPlace("/dev/null", "x")).rejects.toMatchObject({ code: "not-a-file" });
   });
 });
 

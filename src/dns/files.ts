@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
+import { badRequest, shown } from "../errors.ts";
 import { type Ip, tryParseIp } from "../net/ip.ts";
 import { resolverAddress } from "./redirect.ts";
 
@@ -91,12 +92,14 @@ export const parseResolvConf = (text: string): ResolvConf => {
 /**
  * Writes a file in its place, mode 0644: the inode stays, because a container may have it bind-mounted. A reader sees
  * the old text, the new one, or the new one followed by the rest of a longer old one; never an empty file.
- * @throws the error of the file system; a symbolic link is refused (`ELOOP`)
+ * @throws the error of the file system; a symbolic link is refused (`ELOOP`), a device or pipe too (`not-a-file`, or `ENXIO`)
  */
 export const writeInPlace = async (path: string, text: string): Promise<void> => {
   const bytes = Buffer.from(text);
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW;
+  // To open a pipe that nobody reads would wait for a reader, in one of the few threads that all file work shares.
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   await using file = await open(path, flags, 0o644);
+  if (!(await file.stat()).isFile()) throw badRequest("not-a-file", `${shown(path)} is not a regular file`);
   let written = 0;
   while (written < bytes.length) {
     written += (await file.write(bytes, written, bytes.length - written, written)).bytesWritten;

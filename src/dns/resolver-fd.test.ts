@@ -1,22 +1,20 @@
 import { spawn } from "node:child_process";
-import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { closeSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import dns from "dns-packet";
 import { expect, it } from "vitest";
-import { cleanups, query, udpSocket } from "./resolver-fixture.ts";
-
-/** Node has no word for the descriptor of a socket; a child inherits it by number. */
-const descriptor = (socket: object): number => (socket as { _handle: { fd: number } })._handle.fd;
+import { openSockets } from "../linux/sockets.ts";
+import { cleanups, loopback, query, udpSocket } from "./resolver-fixture.ts";
 
 it("takes over sockets by their descriptors and closes them", { timeout: 15_000 }, async () => {
-  const udp = createSocket("udp4");
-  await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", resolve));
-  const tcp = createServer().listen(0, "127.0.0.1");
-  await once(tcp, "listening");
-  const udpPort = udp.address().port;
-  const tcpPort = (tcp.address() as AddressInfo).port;
+  // Opened as the kernel worker opens them; a child inherits a descriptor by its number.
+  const opened = openSockets([
+    { protocol: "udp", address: loopback, port: 0 },
+    { protocol: "tcp", address: loopback, port: 0 },
+  ]);
+  const [udpPort = 0, tcpPort = 0] = opened.map(({ port }) => port);
   const program = `
     const { readlinkSync } = await import("node:fs");
     const { Resolver } = await import(${JSON.stringify(join(import.meta.dirname, "resolver.ts"))});
@@ -34,12 +32,11 @@ it("takes over sockets by their descriptors and closes them", { timeout: 15_000 
     });
   `;
   const child = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", program], {
-    stdio: ["ignore", "pipe", "inherit", descriptor(udp), descriptor(tcp)],
+    stdio: ["ignore", "pipe", "inherit", ...opened.map(({ fd }) => fd)],
   });
   cleanups.push(() => child.kill());
   // Ours are closed, so that every packet is the child's.
-  udp.close();
-  tcp.close();
+  for (const { fd } of opened) closeSync(fd);
   const line = async (): Promise<unknown> => JSON.parse(`${(await once(child.stdout!, "data"))[0]}`);
   expect(await line()).toEqual([udpPort, tcpPort, [3, 4]]);
 

@@ -3,7 +3,7 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { connect } from "node:net";
 import dns from "dns-packet";
-import { afterEach, expect } from "vitest";
+import { afterEach, expect, vi } from "vitest";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import { FrameReader } from "./frames.ts";
@@ -29,6 +29,7 @@ export const upstreamReply = (packet: Buffer, data = "10.1.1.1", over: object = 
 
 export const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
+  vi.useRealTimers();
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
@@ -88,4 +89,21 @@ export const dial = (resolver: Resolver) => {
     return replies;
   };
   return { socket, replies, closed, got };
+};
+
+/** Lets what is under way in this process arrive: sockets over the loopback need some turns of the event loop. */
+export const turns = async (count = 5) => {
+  for (let n = 0; n < count; n++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** Stops the resolver's clocks, so that a slow machine changes nothing. */
+export const stopClocks = () => vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+
+/** Lets time pass in small steps, with work in each, until a condition holds; the test's own deadline ends it otherwise. */
+export const pass = async (done: () => boolean, work: () => void = () => {}) => {
+  while (!done()) {
+    work();
+    await turns();
+    vi.advanceTimersByTime(20);
+  }
 };

@@ -18,6 +18,29 @@ export interface Subnet {
   readonly range?: Prefix;
   /** Absent where nobody owns a gateway address (`--internal` networks have one too, on the bridge). */
   readonly gateway?: InterfaceAddress;
+  /** Segment id (VXLAN's VNI) of the subnet, where the driver's networks have them. */
+  readonly vni?: number;
+}
+
+/** What a driver of global scope sees of the host it works on. */
+export interface DriverHost {
+  /** Where this host takes encapsulated packets. */
+  readonly vtep: Ip;
+  /** MTU in bytes of the way to the other hosts; 1500 where absent. */
+  readonly underlayMtu?: number;
+  /** Directory of namespace files: `/var/run/docker/netns`. */
+  readonly namespaceDir: string;
+  /** Segments are made in the host's own namespace (`_OVERLAY_HOST_MODE` of the original). */
+  readonly overlayHostMode?: boolean;
+  /** False where plans may not use nftables (firewall backend `none`). */
+  readonly firewall?: boolean;
+}
+
+/** An endpoint attached on another host. */
+export interface DriverPeer {
+  readonly addresses: readonly InterfaceAddress[];
+  readonly mac: Mac;
+  readonly vtep: Ip;
 }
 
 /** What a driver sees of a network. */
@@ -82,7 +105,27 @@ export interface NetworkDriver {
   createNetwork(network: DriverNetwork): Plan;
   /** Operations that remove it. */
   deleteNetwork(network: DriverNetwork): Plan;
-  attach(network: DriverNetwork, endpoint: DriverEndpoint, sandbox: DriverSandbox): Attachment;
+  /** @param host given to drivers that have a `presence` */
+  attach(network: DriverNetwork, endpoint: DriverEndpoint, sandbox: DriverSandbox, host?: DriverHost): Attachment;
   /** The network's part of the host's nftables table; undefined where it needs none. */
   firewall(network: DriverNetwork): FirewallNetwork | undefined;
+  /** Where every subnet needs a segment id: the lowest free ones from `first`, chosen in the transaction of the network. */
+  readonly segments?: {
+    readonly first: number;
+    readonly last: number;
+    /** Ids that the network's options ask for, one a subnet. */
+    fixed(options: Options): readonly number[] | undefined;
+  };
+  /** What a network needs on a host before its first endpoint joins there, and what removes it after the last has left. */
+  readonly presence?: {
+    create(network: DriverNetwork, host: DriverHost): Plan;
+    remove(network: DriverNetwork, host: DriverHost): Plan;
+  };
+  /** Endpoints attached on other hosts, as this host must know them. Plans may be repeated. */
+  readonly peers?: {
+    add(network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan;
+    remove(network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan;
+    /** What goes to all: the other hosts that have the network. `gone` are those that had it before. */
+    hosts(network: DriverNetwork, host: DriverHost, vteps: readonly Ip[], gone: readonly Ip[]): Plan;
+  };
 }

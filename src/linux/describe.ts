@@ -33,6 +33,7 @@ const kindWords = (link: LinkSpec): string => {
         "type bridge",
         link.stp !== undefined && `stp_state ${Number(link.stp)}`,
         link.vlanFiltering !== undefined && `vlan_filtering ${Number(link.vlanFiltering)}`,
+        link.multicastSnooping !== undefined && `mcast_snooping ${Number(link.multicastSnooping)}`,
       );
     case "veth":
       return words(
@@ -56,23 +57,38 @@ const kindWords = (link: LinkSpec): string => {
   }
 };
 
-const linkAdd = (link: LinkSpec): readonly string[] => {
+/** A VXLAN device is made where its packets leave and put where it is used. */
+const birthplace = (namespace: NamespaceRef, link: LinkSpec): NamespaceRef =>
+  link.kind === "vxlan" ? (link.underlay ?? namespace) : namespace;
+
+const linkAdd = (namespace: NamespaceRef, link: LinkSpec): readonly string[] => {
   const parent = link.kind === "macvlan" || link.kind === "ipvlan" ? link.parent : undefined;
+  const born = birthplace(namespace, link);
   return [
     words(
-      `ip link add name ${link.name}`,
+      inside(born, `ip link add name ${link.name}`),
+      born !== namespace && `netns ${namespaceWord(namespace)}`,
       parent !== undefined && `link ${parent}`,
       link.mtu !== undefined && `mtu ${link.mtu}`,
       link.mac !== undefined && `address ${link.mac}`,
       link.group !== undefined && `group ${link.group}`,
       kindWords(link),
     ),
-    ...linkSet(link.name, {
-      ...(link.master !== undefined && { master: link.master }),
-      ...(link.up && { up: true }),
-      ...(link.alias !== undefined && { alias: link.alias }),
-    }),
+    ...settings(link).map((line) => inside(namespace, line)),
   ];
+};
+
+const settings = (link: LinkSpec): readonly string[] => {
+  const { name, alias, master, bridgePort } = link;
+  const up = link.up ? { up: true } : {};
+  const change = { ...(master !== undefined && { master }), ...(alias !== undefined && { alias }) };
+  if (bridgePort === undefined) return linkSet(name, { ...change, ...up });
+  const port = words(
+    `ip link set dev ${name} type bridge_slave`,
+    bridgePort.learning !== undefined && `learning ${bridgePort.learning ? "on" : "off"}`,
+    bridgePort.flood !== undefined && `flood ${bridgePort.flood ? "on" : "off"}`,
+  );
+  return [...linkSet(name, change), port, ...linkSet(name, up)];
 };
 
 const linkSet = (name: string, set: LinkChange): readonly string[] => {
@@ -113,7 +129,7 @@ const commands = (operation: Operation): readonly string[] => {
     case "namespace.delete":
       return [`umount -l ${quote(operation.path)}`, `rm ${quote(operation.path)}`];
     case "link.add":
-      return linkAdd(operation.link).map((line) => inside(operation.namespace, line));
+      return linkAdd(operation.namespace, operation.link);
     case "link.delete":
       return [inside(operation.namespace, `ip link delete dev ${operation.name}`)];
     case "link.set":
@@ -156,7 +172,9 @@ const commands = (operation: Operation): readonly string[] => {
     case "fdb.add":
     case "fdb.delete": {
       const verb = operation.op === "fdb.delete" ? "delete" : isZero(operation.mac) ? "append" : "replace";
-      const line = `bridge fdb ${verb} ${operation.mac} dev ${operation.device} dst ${operation.destination} self permanent`;
+      const where =
+        operation.destination === undefined ? "master static" : `dst ${operation.destination} self permanent`;
+      const line = `bridge fdb ${verb} ${operation.mac} dev ${operation.device} ${where}`;
       return [inside(operation.namespace, line)];
     }
     case "sysctl.set":

@@ -1,16 +1,22 @@
-import { errorText, forbidden, internal, NetworkError } from "../errors.ts";
-import { describeShort, isZero } from "./describe.ts";
+import { errorText, internal, NetworkError } from "../errors.ts";
+import { describeShort } from "./describe.ts";
 import { errno } from "./libc.ts";
+import { getLink, indexOf, LinkExecutor } from "./link-executor.ts";
 import type { Namespaces } from "./namespaces.ts";
+import {
+  changeNeighbors,
+  isNeighborOperation,
+  type NeighborOperation,
+  type Result,
+  runs,
+} from "./neighbor-executor.ts";
 import { encodeAddress } from "./netlink/address.ts";
 import { flag, rtm } from "./netlink/constants.ts";
-import { type DecodedLink, decodeLink, encodeLinkAdd, encodeLinkSet, getLinkRequest } from "./netlink/link.ts";
-import { encodeFdb, encodeNeighbor } from "./netlink/neighbor.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
 import { applyNft } from "./nft.ts";
-import { inverse, type LinkSpec, type NamespaceRef, type Operation, type Plan, type RouteSpec } from "./plan.ts";
+import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "./plan.ts";
 import { setSysctl } from "./sysctl.ts";
 
 export interface Outcome {
@@ -43,24 +49,41 @@ const deletions: readonly Operation["op"][] = [
   "fdb.delete",
 ];
 
+/** What an operation wants is so already. */
+const isSatisfied = (operation: Operation, error: unknown): boolean => {
+  if (!(error instanceof NetworkError)) return false;
+  if (error.errno !== undefined && refusals.get(operation.op)?.includes(error.errno)) return true;
+  // What lived in a namespace that is gone is gone.
+  return error.code === "no-namespace" && deletions.includes(operation.op);
+};
+
 /** Applies plans to the kernel, synchronously, on the kernel worker's thread. */
 export class Executor {
   readonly #namespaces: Namespaces;
+  readonly #links: LinkExecutor;
+  #batches: number[] = [];
 
   constructor(namespaces: Namespaces) {
     this.#namespaces = namespaces;
+    this.#links = new LinkExecutor(namespaces);
+  }
+
+  /** Process ids by which the host's rules were changed since the last call: who else changes them can be told apart. */
+  takeBatches(): readonly number[] {
+    const batches = this.#batches;
+    this.#batches = [];
+    return batches;
   }
 
   /** In order; when one fails, those before it are undone in reverse. */
   apply(plan: Plan): Outcome {
     const done: Operation[] = [];
-    for (const operation of plan) {
-      try {
-        const change = this.#execute(operation);
-        if (change) done.push(change);
-      } catch (error) {
-        return { done, errors: [explain(operation, error)], ...this.#undo(done) };
-      }
+    for (const run of runs(plan)) {
+      const outcome = this.#carryOut(run);
+      done.push(...outcome.done);
+      // The first failure is what the caller hears of; what cannot be undone carries our mark and reconcile removes it.
+      if (outcome.errors[0])
+        return { done, errors: [outcome.errors[0]], undone: this.teardown(inversePlan(done)).done };
     }
     return { done, undone: [], errors: [] };
   }
@@ -69,46 +92,42 @@ export class Executor {
   teardown(plan: Plan): Outcome {
     const done: Operation[] = [];
     const errors: NetworkError[] = [];
-    for (const operation of plan) {
-      try {
-        const change = this.#execute(operation);
-        if (change) done.push(change);
-      } catch (error) {
-        errors.push(explain(operation, error));
-      }
+    for (const run of runs(plan)) {
+      const outcome = this.#carryOut(run);
+      done.push(...outcome.done);
+      errors.push(...outcome.errors);
     }
     return { done, undone: [], errors };
   }
 
-  #undo(done: readonly Operation[]): Pick<Outcome, "undone"> {
-    const undone: Operation[] = [];
-    for (const operation of [...done].reverse()) {
-      const back = inverse(operation);
-      if (!back) continue;
-      try {
-        this.#execute(back);
-        undone.push(back);
-      } catch {
-        // The first failure is what the caller hears of; what stays carries our mark and reconcile removes it.
-      }
+  /** Operations of one run; an operation that changed something is done, with what its inverse needs. */
+  #carryOut(run: Plan): Pick<Outcome, "done" | "errors"> {
+    const done: Operation[] = [];
+    const errors: NetworkError[] = [];
+    for (const [n, { changed, error }] of this.#results(run).entries()) {
+      const operation = run[n];
+      if (operation === undefined) continue;
+      if (error === undefined) done.push(...(changed ? [changed] : []));
+      else if (!isSatisfied(operation, error)) errors.push(explain(operation, error));
     }
-    return { undone };
+    return { done, errors };
   }
 
-  /** @returns the operation that was carried out (with what its inverse needs), or undefined where nothing had to change */
-  #execute(operation: Operation): Operation | undefined {
+  #results(run: Plan): readonly Result[] {
+    const entries = run.filter(isNeighborOperation);
+    const [first] = entries;
     try {
-      return this.#perform(operation);
+      if (first) return changeNeighbors(this.#namespaces.socket(first.namespace), entries);
+      return run.map((operation) => ({
+        changed: isNeighborOperation(operation) ? undefined : this.#perform(operation),
+      }));
     } catch (error) {
-      if (!(error instanceof NetworkError)) throw error;
-      if (error.errno !== undefined && refusals.get(operation.op)?.includes(error.errno)) return undefined;
-      // What lived in a namespace that is gone is gone.
-      if (error.code === "no-namespace" && deletions.includes(operation.op)) return undefined;
-      throw error;
+      return run.map(() => ({ error }));
     }
   }
 
-  #perform(operation: Operation): Operation | undefined {
+  /** @returns the operation that was carried out, or undefined where nothing had to change */
+  #perform(operation: Exclude<Operation, NeighborOperation>): Operation | undefined {
     const socket = (): NetlinkSocket =>
       this.#namespaces.socket("namespace" in operation ? operation.namespace : operation.path);
     switch (operation.op) {
@@ -117,23 +136,9 @@ export class Executor {
       case "namespace.delete":
         return this.#namespaces.delete(operation.path) ? operation : undefined;
       case "link.add":
-        return this.#addLink(operation.namespace, operation.link) ? operation : undefined;
-      case "link.delete": {
-        const found = getLink(socket(), operation.name);
-        // A link of that name with another mark is not the one we made.
-        if (!found || (operation.alias !== undefined && found.alias !== operation.alias)) return undefined;
-        socket().request({
-          type: rtm.DELLINK,
-          body: encodeLinkSet(found.index, {}, this.#context(operation.namespace)),
-        });
-        return operation;
-      }
-      case "link.set": {
-        const index = indexOf(socket(), operation.name);
-        const body = encodeLinkSet(index, operation.set, this.#context(operation.namespace));
-        socket().request({ type: rtm.SETLINK, body });
-        return operation;
-      }
+      case "link.delete":
+      case "link.set":
+        return this.#links.execute(operation);
       case "address.add":
       case "address.delete": {
         const add = operation.op === "address.add";
@@ -162,87 +167,18 @@ export class Executor {
       case "rule.delete":
         socket().request({ type: rtm.DELRULE, body: encodeRule(operation.rule) });
         return operation;
-      case "neighbor.add":
-      case "neighbor.delete":
-      case "fdb.add":
-      case "fdb.delete":
-        return changeNeighbor(socket(), operation);
       case "sysctl.set": {
         const was = this.#namespaces.enter(operation.namespace, () => setSysctl(operation.key, operation.value));
         return was === undefined ? undefined : { ...operation, was };
       }
-      case "nft.apply":
-        this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
+      case "nft.apply": {
+        const pid = this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
+        if (operation.namespace === hostNamespace) this.#batches.push(pid);
         return operation;
+      }
     }
-  }
-
-  #context(namespace: NamespaceRef) {
-    return {
-      index: (name: string) => indexOf(this.#namespaces.socket(namespace), name),
-      namespaceFd: (other: NamespaceRef) => this.#namespaces.fd(other),
-    };
-  }
-
-  #addLink(namespace: NamespaceRef, link: LinkSpec): boolean {
-    const socket = this.#namespaces.socket(namespace);
-    const found = getLink(socket, link.name);
-    if (found) return this.#adoptLink(namespace, link, found);
-    const context = this.#context(namespace);
-    const add = {
-      type: rtm.NEWLINK,
-      flags: flag.CREATE | flag.EXCL,
-      body: encodeLinkAdd(link, context),
-    };
-    // The kernel ignores an alias in the request that makes a link. Both go in one system call: a link without its mark would
-    // be nobody's after a crash.
-    if (link.alias === undefined) socket.request(add);
-    else socket.request(add, { type: rtm.SETLINK, body: encodeLinkSet(link.name, { alias: link.alias }, context) });
-    return true;
-  }
-
-  /** A link that is there already must be ours and of the same kind; its settings are made right. @returns false: nothing to undo */
-  #adoptLink(namespace: NamespaceRef, link: LinkSpec, found: DecodedLink): boolean {
-    if (found.alias !== link.alias || found.kind !== link.kind) {
-      const owner = found.alias === undefined ? "has no mark of ours" : `is marked ${JSON.stringify(found.alias)}`;
-      throw forbidden("foreign-link", `link ${link.name} exists already and ${owner}`, {
-        errno: errno.EEXIST,
-        hint: `look at it with: ip -d link show dev ${link.name}`,
-      });
-    }
-    const socket = this.#namespaces.socket(namespace);
-    if (link.kind === "veth" && !this.#hasPeer(link.peer, found)) {
-      socket.request({ type: rtm.DELLINK, body: encodeLinkSet(found.index, {}, this.#context(namespace)) });
-      return this.#addLink(namespace, link);
-    }
-    const set = {
-      ...(link.mtu !== undefined && link.mtu !== found.mtu && { mtu: link.mtu }),
-      ...(link.mac !== undefined && link.mac !== found.mac && { mac: link.mac }),
-      ...(link.master !== undefined && { master: link.master }),
-      ...(link.up && !found.up && { up: true }),
-    };
-    if (Object.keys(set).length > 0) {
-      socket.request({ type: rtm.SETLINK, body: encodeLinkSet(found.index, set, this.#context(namespace)) });
-    }
-    return false;
-  }
-
-  #hasPeer(peer: { readonly name: string; readonly namespace: NamespaceRef }, found: DecodedLink): boolean {
-    const other = getLink(this.#namespaces.socket(peer.namespace), peer.name);
-    return other !== undefined && other.index === found.peer && other.peer === found.index;
   }
 }
-
-const getLink = (socket: NetlinkSocket, name: string): DecodedLink | undefined => {
-  const message = socket.get(getLinkRequest(name));
-  return message && decodeLink(message.body);
-};
-
-const indexOf = (socket: NetlinkSocket, name: string): number => {
-  const link = getLink(socket, name);
-  if (!link) throw internal("no-link", `there is no link ${name}`, { errno: errno.ENODEV });
-  return link.index;
-};
 
 const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
   const body = encodeRoute(route, (name) => indexOf(socket, name));
@@ -262,25 +198,6 @@ const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
   });
   if (!same) throw internal("route-exists", `another route to ${route.to} exists`, { errno: errno.EEXIST });
   return false;
-};
-
-type NeighborOperation = Extract<Operation, { op: "neighbor.add" | "neighbor.delete" | "fdb.add" | "fdb.delete" }>;
-
-const changeNeighbor = (socket: NetlinkSocket, operation: NeighborOperation): Operation => {
-  const index = indexOf(socket, operation.device);
-  const add = operation.op === "neighbor.add" || operation.op === "fdb.add";
-  const body =
-    "ip" in operation
-      ? encodeNeighbor(index, operation.ip, operation.mac)
-      : encodeFdb(index, operation.mac, operation.destination);
-  // The entry for flooding has many destinations: the kernel refuses to replace it and refuses to append to others.
-  const mode = "destination" in operation && isZero(operation.mac) ? flag.APPEND : flag.REPLACE;
-  socket.request({
-    type: add ? rtm.NEWNEIGH : rtm.DELNEIGH,
-    flags: add ? flag.CREATE | mode : 0,
-    body,
-  });
-  return operation;
 };
 
 /** An error as users see it: what was tried, in the words of `ip`, and what the kernel said. */

@@ -1,43 +1,71 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { parsePrefix } from "../net/prefix.ts";
-import { type FirewallNetwork, firewallAdd, firewallClear, firewallRemove, firewallRuleset } from "./firewall.ts";
+import { configurations } from "../../scripts/firewall-configurations.ts";
+import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
+import { parseIp } from "../net/ip.ts";
+import {
+  firewallAdd,
+  firewallClear,
+  firewallReach,
+  firewallRemove,
+  firewallRuleset,
+  firewallUnreach,
+} from "./firewall.ts";
 
-const network: FirewallNetwork = {
-  bridge: "br-0123456789ab",
-  subnets: [parsePrefix("172.19.0.0/16"), parsePrefix("fd00:1::/64")],
-  internal: false,
-  masquerade: true,
-  icc: true,
-};
 const table = "dnet_0badcafe";
+const driver = bridgeDriver();
 
 /** Runs batches in a network namespace that ends with the process; returns what nft lists afterwards. */
 const apply = (...batches: readonly string[]): string => {
-  const run = spawnSync("unshare", ["-n", "sh", "-ec", "nft -f -; nft list ruleset"], {
-    input: batches.join("\n"),
-    encoding: "utf8",
-  });
+  // A separator that no batch has: each is a transaction of its own.
+  const script = batches.map((batch) => `nft -f - <<'EOF'\n${batch}\nEOF\n`).join("");
+  const run = spawnSync("unshare", ["-n", "sh", "-ec", `${script}nft -s list ruleset`], { encoding: "utf8" });
   expect(run.stderr).toBe("");
   expect(run.status).toBe(0);
   return run.stdout;
 };
 
-describe("the firewall's ruleset, in the kernel", () => {
-  it("is accepted, and whole again after a second load", () => {
-    const once = apply(firewallRuleset(table, [network]));
-    expect(once).toContain('elements = { "br-0123456789ab" }');
-    expect(apply(firewallRuleset(table, [network]), firewallRuleset(table, [network]))).toBe(once);
+describe.each(configurations)("the ruleset of $name, in the kernel", ({ networks }) => {
+  const parts = networks.flatMap((network) => driver.firewall(network) ?? []);
+  const whole = firewallRuleset(table, parts);
+
+  it("is accepted, and the same again after a second load", () => {
+    const once = apply(whole);
+    expect(once).toContain(`table inet ${table} {`);
+    expect(apply(whole, whole)).toBe(once);
   });
 
-  it("takes a network in and out again without a trace", () => {
+  it("is the same whether made at once or network by network, also twice", () => {
+    const add = parts.map((part) => firewallAdd(table, part));
+    expect(apply(firewallRuleset(table, []), ...add, ...add)).toBe(apply(whole));
+  });
+
+  it("lets networks go without a trace, also twice, also those that are not there", () => {
+    const remove = parts.map((part) => firewallRemove(table, part));
     const empty = apply(firewallRuleset(table, []));
-    expect(apply(firewallRuleset(table, []), firewallAdd(table, network))).not.toBe(empty);
-    expect(apply(firewallRuleset(table, []), firewallAdd(table, network), firewallRemove(table, network))).toBe(empty);
+    expect(apply(whole, ...remove, ...remove)).toBe(empty);
+    expect(apply(firewallRuleset(table, []), ...remove)).toBe(empty);
   });
 
   it("is gone after a clear, also where it never was", () => {
-    expect(apply(firewallRuleset(table, [network]), firewallClear(table))).toBe("");
+    expect(apply(whole, firewallClear(table))).toBe("");
     expect(apply(firewallClear(table))).toBe("");
   });
+});
+
+it("makes the tables of other parts in the same batch, and opens what they reach", () => {
+  const ports = [
+    { address: parseIp("172.18.0.2"), protocol: "tcp", port: 80, count: 1 },
+    { address: parseIp("fd00:18::2"), protocol: "udp", port: 5000, count: 10 },
+  ] as const;
+  const part = { table: "other", ruleset: () => "add table inet other\n", reachable: () => ports };
+  const whole = firewallRuleset(table, [], [part]);
+  const listing = apply(whole);
+  expect(listing).toContain("table inet other {");
+  expect(listing).toContain("172.18.0.2 . tcp . 80");
+  expect(listing).toContain("fd00:18::2 . udp . 5000-5009");
+  const [reach, unreach] = [firewallReach(table, ports), firewallUnreach(table, ports)];
+  const empty = apply(firewallRuleset(table, []));
+  expect(apply(firewallRuleset(table, []), reach, reach, "add table inet other")).toBe(listing);
+  expect(apply(firewallRuleset(table, []), reach, unreach, unreach)).toBe(empty);
 });

@@ -1,9 +1,17 @@
-import { type Prefix, prefixFamily } from "../net/prefix.ts";
+import { familyOf, type Ip } from "../net/ip.ts";
+import type { Prefix } from "../net/prefix.ts";
+import { type Element, elementsOf } from "./firewall-elements.ts";
+import { type Chain, chains, type NamedSet, ruleText, sets } from "./firewall-rules.ts";
 
 /**
- * The host's ruleset as text for `nft -f -`: one table of our own, sets instead of rules per network, so that its cost does
- * not grow with the number of networks. Every change is one atomic batch; the whole can be regenerated from desired state.
+ * The host's ruleset as text for `nft -f -`: one table of our own with a fixed number of rules that look networks up in sets
+ * and maps, so that its cost does not grow with their number. Every change is one atomic batch; the whole can be regenerated
+ * from desired state.
  */
+
+/** How a network's addresses of one family are reached from outside; the names are Docker's. */
+export const gatewayModes = ["nat", "nat-unprotected", "routed", "isolated"] as const;
+export type GatewayMode = (typeof gatewayModes)[number];
 
 /** What the firewall must know of a bridge-like network. */
 export interface FirewallNetwork {
@@ -15,68 +23,94 @@ export interface FirewallNetwork {
   readonly masquerade: boolean;
   /** False where endpoints of the network may not talk to each other. */
   readonly icc: boolean;
+  /** By family; `nat` without it. */
+  readonly gatewayModes?: Readonly<Record<4 | 6, GatewayMode>>;
+  /** Interfaces of the host from which everybody reaches every port of the network's sandboxes. */
+  readonly trusted?: readonly string[];
+  /** Addresses of the host with which the network's traffic leaves; without one, the way's own. */
+  readonly source?: Readonly<Partial<Record<4 | 6, Ip>>>;
 }
 
-const quote = (name: string): string => {
-  if (!/^[A-Za-z0-9_-]{1,15}$/.test(name)) throw new RangeError(`${JSON.stringify(name)} is no interface name`);
-  return `"${name}"`;
-};
-
-interface Element {
-  readonly set: string;
-  readonly value: string;
+/** A port of a sandbox that is reached at the sandbox's own address where its network is routed. */
+export interface ReachablePort {
+  readonly address: Ip;
+  readonly protocol: "tcp" | "udp" | "sctp";
+  /** The first of `count` ports. */
+  readonly port: number;
+  readonly count: number;
 }
 
-const elements = (network: FirewallNetwork): readonly Element[] => {
-  const bridge = quote(network.bridge);
-  const result: Element[] = [{ set: "bridges", value: bridge }];
-  if (network.icc) result.push({ set: "within", value: `${bridge} . ${bridge}` });
-  if (network.internal) result.push({ set: "internal", value: bridge });
-  if (network.masquerade && !network.internal) {
-    for (const subnet of network.subnets) {
-      result.push({ set: prefixFamily(subnet) === 4 ? "masquerade4" : "masquerade6", value: subnet });
-    }
-  }
-  return result;
-};
+/** A table of another part (published ports) that is kept like ours. */
+export interface FirewallPart {
+  /** Its name in family `inet`. */
+  readonly table: string;
+  /** The batch that makes it as it should be, whatever is there; or removes it. */
+  ruleset(): string;
+  /** What it lets in at sandboxes' own addresses. */
+  reachable?(): readonly ReachablePort[];
+}
 
-const change = (verb: "add" | "delete", table: string, network: FirewallNetwork): string =>
-  elements(network)
-    .map(({ set, value }) => `${verb} element inet ${table} ${set} { ${value} }\n`)
+const statement = (verb: "add" | "delete", table: string, { set, key, value }: Element): string =>
+  `${verb} element inet ${table} ${set} { ${key}${value !== undefined && verb === "add" ? ` : ${value}` : ""} }\n`;
+
+/** The batch that brings a network under the ruleset; it may be repeated. */
+export const firewallAdd = (table: string, network: FirewallNetwork): string =>
+  elementsOf(network)
+    .map((element) => statement("add", table, element))
     .join("");
 
-/** The batch that brings a network under the ruleset. */
-export const firewallAdd = (table: string, network: FirewallNetwork): string => change("add", table, network);
+/** The batch that takes a network out of it, whatever of it is there. */
+export const firewallRemove = (table: string, network: FirewallNetwork): string =>
+  // nft has no "delete if it is there" that every kernel knows; what is added first is there.
+  elementsOf(network)
+    .map((element) => statement("add", table, element) + statement("delete", table, element))
+    .join("");
 
-/** The batch that takes a network out of it. */
-export const firewallRemove = (table: string, network: FirewallNetwork): string => change("delete", table, network);
+const reachElements = (ports: readonly ReachablePort[]): readonly Element[] =>
+  ports.map(({ address, protocol, port, count }) => ({
+    set: `reachable${familyOf(address)}`,
+    key: `${address} . ${protocol} . ${count > 1 ? `${port}-${port + count - 1}` : port}`,
+  }));
 
-/** The batch that replaces the whole table by one for these networks, atomically. */
-export const firewallRuleset = (table: string, networks: readonly FirewallNetwork[]): string => `add table inet ${table}
-delete table inet ${table}
-table inet ${table} {
-  comment "dnet: bridge networks"
-  set bridges { type ifname; comment "bridges of our networks"; }
-  set within { type ifname . ifname; comment "traffic inside one network"; }
-  set internal { type ifname; comment "bridges without a way out"; }
-  set masquerade4 { type ipv4_addr; flags interval; comment "subnets that leave with the host's address"; }
-  set masquerade6 { type ipv6_addr; flags interval; comment "the same for IPv6"; }
-  chain forward {
-    type filter hook forward priority filter; policy accept;
-    iifname . oifname @within accept comment "inside one network"
-    iifname @internal drop comment "internal networks reach nothing"
-    oifname @internal drop comment "nothing reaches internal networks"
-    iifname @bridges oifname @bridges drop comment "networks cannot reach each other"
-    oifname @bridges ct state established,related accept comment "answers to what a sandbox asked"
-    oifname @bridges drop comment "nobody outside reaches a sandbox uninvited"
-  }
-  chain postrouting {
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr @masquerade4 oifname != @bridges masquerade comment "the way out, IPv4"
-    ip6 saddr @masquerade6 oifname != @bridges masquerade comment "the way out, IPv6"
-  }
-}
-${networks.map((network) => firewallAdd(table, network)).join("")}`;
+/** The batch that lets ports be reached at their sandboxes' addresses, where the network is routed; it may be repeated. */
+export const firewallReach = (table: string, ports: readonly ReachablePort[]): string =>
+  reachElements(ports)
+    .map((element) => statement("add", table, element))
+    .join("");
+
+/** The batch that takes that back, whatever of it is there. */
+export const firewallUnreach = (table: string, ports: readonly ReachablePort[]): string =>
+  reachElements(ports)
+    .map((element) => statement("add", table, element) + statement("delete", table, element))
+    .join("");
+
+const setText = ({ name, kind, type, flags, purpose }: NamedSet): string =>
+  `  ${kind} ${name} { type ${type}; ${flags === undefined ? "" : `flags ${flags}; `}comment "${purpose}"; }\n`;
+
+const chainText = ({ name, hook, purpose, rules }: Chain): string =>
+  [
+    `  chain ${name} {\n    comment "${purpose}"\n`,
+    hook === undefined ? "" : `    ${hook}\n`,
+    ...rules.map((rule) => `    ${ruleText(rule)}\n`),
+    "  }\n",
+  ].join("");
+
+/** The batch that replaces the whole table by one for these networks, and those of other parts, atomically. */
+export const firewallRuleset = (
+  table: string,
+  networks: readonly FirewallNetwork[],
+  parts: readonly FirewallPart[] = [],
+): string =>
+  [
+    `add table inet ${table}\ndelete table inet ${table}\ntable inet ${table} {\n  comment "dnet: bridge networks"\n`,
+    ...sets.map(setText),
+    // A chain must be there before another names it.
+    ...chains.filter(({ hook }) => hook === undefined).map(chainText),
+    ...chains.filter(({ hook }) => hook !== undefined).map(chainText),
+    "}\n",
+    ...networks.map((network) => firewallAdd(table, network)),
+    ...parts.map((part) => firewallReach(table, part.reachable?.() ?? []) + part.ruleset()),
+  ].join("");
 
 /** The batch that removes the table, also where it is not there. */
 export const firewallClear = (table: string): string => `add table inet ${table}\ndelete table inet ${table}\n`;

@@ -1,11 +1,16 @@
 import type { ErrorKind } from "../errors.ts";
-import type { Observed, OpenedSocket, SocketRequest } from "./kernel.ts";
+import type { Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 
 /** What the main thread and the kernel worker say to each other. */
 export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "apply" | "teardown"; readonly plan: Plan }
   | { readonly kind: "observe"; readonly namespace: NamespaceRef }
+  | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
+  | { readonly kind: "watch" }
+  /** The last request: everything that the worker holds open is closed. */
+  | { readonly kind: "close" }
+  | { readonly kind: "hold"; readonly table: string }
   | { readonly kind: "sockets"; readonly namespace: NamespaceRef; readonly sockets: readonly SocketRequest[] }
 );
 
@@ -25,4 +30,7 @@ export interface KernelReply {
   readonly undone?: readonly Operation[];
   readonly observed?: Observed | undefined;
   readonly sockets?: readonly OpenedSocket[];
+  /** Process ids of the batches by which the host's rules were changed. */
+  readonly batches?: readonly number[];
+  readonly differences?: readonly TableDifference[];
 }

@@ -1,10 +1,12 @@
 import { parentPort } from "node:worker_threads";
 import { internal, NetworkError } from "../errors.ts";
+import { compareTables } from "./compare-tables.ts";
 import { Executor } from "./executor.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import { trimMemory } from "./libc.ts";
 import { Namespaces } from "./namespaces.ts";
 import { observe } from "./observe.ts";
+import { holdConnections, openRulesetWatch } from "./ruleset-sockets.ts";
 import { openSockets } from "./sockets.ts";
 
 /** The kernel worker: the one thread that enters namespaces. It handles one request after the other, synchronously. */
@@ -36,10 +38,19 @@ const answer = (request: KernelRequest): KernelReply => {
       case "apply":
       case "teardown": {
         const { done, undone, errors } = executor[request.kind](request.plan);
-        return { id, done, undone, errors: errors.map(data) };
+        return { id, done, undone, errors: errors.map(data), batches: executor.takeBatches() };
       }
       case "observe":
         return { id, errors: [], observed: observe(namespaces, request.namespace) };
+      case "compare":
+        return { id, errors: [], differences: compareTables(namespaces, request.script, request.tables) };
+      case "watch":
+        return { id, errors: [], sockets: [{ fd: openRulesetWatch(), port: 0 }] };
+      case "hold":
+        return { id, errors: [], sockets: [{ fd: holdConnections(request.table), port: 0 }] };
+      case "close":
+        namespaces.close();
+        return { id, errors: [] };
       case "sockets":
         return { id, errors: [], sockets: namespaces.enter(request.namespace, () => openSockets(request.sockets)) };
     }

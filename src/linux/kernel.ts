@@ -39,6 +39,21 @@ export interface OpenedSocket {
   readonly port: number;
 }
 
+/** How a table of the host differs from what it should be, in lines of nft's listing. */
+export interface TableDifference {
+  /** Family and name: `inet t`. */
+  readonly table: string;
+  readonly missing: readonly string[];
+  readonly extra: readonly string[];
+  /** Lines that there should be. */
+  readonly expected: number;
+  /** The same lines in another order. */
+  readonly reordered: boolean;
+}
+
+/** Somebody else's change of the host's tables; undefined where it is not known what changed. */
+export type ForeignChange = { readonly program: string; readonly pid: number } | undefined;
+
 /** The kernel as the controller sees it: apply a plan, look at a namespace, open sockets inside one. */
 export interface Kernel {
   /**
@@ -56,5 +71,24 @@ export interface Kernel {
     sockets: readonly SocketRequest[],
     signal?: AbortSignal,
   ): Promise<readonly OpenedSocket[]>;
+  /**
+   * Compares tables of the host with what a script makes of an empty host.
+   * @param tables family and name: `inet t`
+   * @returns those that are not the same
+   */
+  compareTables(script: string, tables: readonly string[], signal?: AbortSignal): Promise<readonly TableDifference[]>;
+  /**
+   * Tells of every change of the host's tables that was not made through this object, without polling.
+   * @param isOurs whether a table of that name, of whatever family, is looked after
+   * @returns what ends it
+   */
+  watchTables(isOurs: (table: string) => boolean, onChange: (change: ForeignChange) => void): Promise<() => void>;
+
+  /**
+   * Makes a table that nobody else can remove, so that translated connections go on while all other tables are gone.
+   * @returns what removes it
+   * @throws NetworkError where the kernel knows no tables with an owner (before Linux 5.12)
+   */
+  holdConnections(table: string): Promise<() => void>;
   close(): Promise<void>;
 }

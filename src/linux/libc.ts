@@ -24,6 +24,7 @@ const raw = {
   send: func("intptr_t send(int fd, void *bytes, uintptr_t length, int flags)"),
   recv: func("intptr_t recv(int fd, void *bytes, uintptr_t length, int flags)"),
   fstatfs: func("int fstatfs(int fd, void *result)"),
+  fcntl: func("int fcntl(int fd, int command, int value)"),
 };
 
 /** Numbers of fcntl.h, sched.h, mount.h, socket.h. */
@@ -124,6 +125,12 @@ export const setsockopt = (fd: number, level: number, name: number, value: Buffe
 export const send = (fd: number, bytes: Buffer): number => checked("send", () => raw.send(fd, bytes, bytes.length, 0));
 /** @returns the number of bytes received */
 export const recv = (fd: number, into: Buffer): number => checked("recv", () => raw.recv(fd, into, into.length, 0));
+
+/** Has this process sent SIGIO whenever the descriptor becomes readable; reads do not wait (fcntl.h: F_SETOWN, F_SETFL, O_ASYNC). */
+export const signalWhenReadable = (fd: number): void => {
+  checked("fcntl", () => raw.fcntl(fd, 8, process.pid));
+  checked("fcntl", () => raw.fcntl(fd, 4, SOCK.NONBLOCK | 0o20000));
+};
 
 /** The local address of a socket: a struct sockaddr. */
 export const getsockname = (fd: number): Buffer => {

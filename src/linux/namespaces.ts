@@ -53,6 +53,16 @@ export class Namespaces {
     return this.#inside(this.#find(namespace).fd, work);
   }
 
+  /** Runs synchronous work in a new, empty namespace that goes when the work is done. */
+  scratch<T>(work: () => T): T {
+    unshareNetwork();
+    try {
+      return work();
+    } finally {
+      this.#leave();
+    }
+  }
+
   /** The routing socket of a namespace. @throws NetworkError `no-namespace` */
   socket(namespace: NamespaceRef): NetlinkSocket {
     return this.#find(namespace).socket;

@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { closeSync, ftruncateSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { internal } from "../errors.ts";
+import { internal, type NetworkError } from "../errors.ts";
 
 /** The kernel's commit of a large batch takes seconds at worst. */
 const deadline = 30_000;
@@ -12,52 +12,89 @@ const deadline = 30_000;
 const complaintLength = 16 * 1024;
 
 /**
- * A nameless file for nft's complaints. A pipe would do, but Node reads one into buffers of 64 KiB, and what is allocated
- * between two of them tears holes into malloc's heap: 64 KiB a sandbox, measured.
+ * Nameless files for nft's complaints and its listings. A pipe would do, but Node reads one into buffers of 64 KiB, and what is
+ * allocated between two of them tears holes into malloc's heap: 64 KiB a sandbox, measured.
  */
-let scratch: number | undefined;
-const scratchFile = (): number => {
-  if (scratch === undefined) {
+const files = new Map<"complaints" | "listing", number>();
+const scratchFile = (use: "complaints" | "listing"): number => {
+  let fd = files.get(use);
+  if (fd === undefined) {
     const path = join(tmpdir(), `dnet-${randomUUID()}`);
-    scratch = openSync(path, "ax+", 0o600);
+    fd = openSync(path, "ax+", 0o600);
     rmSync(path);
+    files.set(use, fd);
   }
-  ftruncateSync(scratch);
-  return scratch;
+  ftruncateSync(fd);
+  return fd;
 };
 
-/** Lets the file go; the next batch opens another. */
+/** Lets the files go; the next run opens others. */
 export const closeNft = (): void => {
-  if (scratch !== undefined) closeSync(scratch);
-  scratch = undefined;
+  for (const fd of files.values()) closeSync(fd);
+  files.clear();
+};
+
+/** Root's PATH may lack the place where Debian puts it. */
+const environment = () => ({ PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, LC_ALL: "C" });
+
+const notRun = (error: Error): NetworkError => {
+  const missing = (error as { code?: string }).code === "ENOENT";
+  return internal("nft", missing ? "nft is not installed" : `nft: ${error.message}`, {
+    cause: error,
+    hint: missing ? 'apt-get install nftables, or set firewall = "none"' : "see the daemon's log",
+  });
+};
+
+const readComplaints = (fd: number): string => {
+  const bytes = Buffer.alloc(complaintLength);
+  return bytes.toString("utf8", 0, readSync(fd, bytes, 0, complaintLength, 0));
+};
+
+const failed = (complaints: string): NetworkError => {
+  const complaint = complaints.split("\n").find((line) => line.includes("Error")) ?? "failed";
+  return internal("nft", `nft: ${complaint.replace(/^.*?Error: /, "").slice(0, 300)}`, {
+    hint: "does this kernel have nf_tables, and is this root?",
+  });
 };
 
 /**
  * Applies one atomic batch with `nft -f -` in the namespace in which the calling thread is: a child is born where its parent
  * thread is. libnftables is not loaded into this process: it aborts it once file descriptors pass 1024.
+ * @returns the process id that the batch was committed by
  * @throws NetworkError `nft` with the first of nft's complaints
  */
-export const applyNft = (script: string): void => {
-  const complaints = scratchFile();
+export const applyNft = (script: string): number => {
+  const complaints = scratchFile("complaints");
   const result = spawnSync("nft", ["-f", "-"], {
     input: script,
     timeout: deadline,
     stdio: ["pipe", "ignore", complaints],
-    // Root's PATH may lack the place where Debian puts it.
-    env: { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, LC_ALL: "C" },
+    env: environment(),
   });
-  if (result.error) {
-    const missing = (result.error as { code?: string }).code === "ENOENT";
-    throw internal("nft", missing ? "nft is not installed" : `nft: ${result.error.message}`, {
-      cause: result.error,
-      hint: missing ? 'apt-get install nftables, or set firewall = "none"' : "see the daemon's log",
-    });
+  if (result.error) throw notRun(result.error);
+  if (result.status !== 0) throw failed(readComplaints(complaints));
+  return result.pid;
+};
+
+/**
+ * A table as nft lists it, without counters; undefined where there is none.
+ * @param table family and name: `inet t`
+ * @throws NetworkError `nft`
+ */
+export const listTable = (table: string): string | undefined => {
+  const complaints = scratchFile("complaints");
+  const listing = scratchFile("listing");
+  const result = spawnSync("nft", ["-s", "list", "table", ...table.split(" ")], {
+    timeout: deadline,
+    stdio: ["ignore", listing, complaints],
+    env: environment(),
+  });
+  if (result.error) throw notRun(result.error);
+  if (result.status !== 0) {
+    const text = readComplaints(complaints);
+    if (text.includes("No such file or directory")) return undefined;
+    throw failed(text);
   }
-  if (result.status === 0) return;
-  const bytes = Buffer.alloc(complaintLength);
-  const text = bytes.toString("utf8", 0, readSync(complaints, bytes, 0, complaintLength, 0));
-  const complaint = text.split("\n").find((line) => line.includes("Error")) ?? "failed";
-  throw internal("nft", `nft: ${complaint.replace(/^.*?Error: /, "").slice(0, 300)}`, {
-    hint: "does this kernel have nf_tables, and is this root?",
-  });
+  const bytes = Buffer.alloc(fstatSync(listing).size);
+  return bytes.toString("utf8", 0, readSync(listing, bytes, 0, bytes.length, 0));
 };

@@ -74,6 +74,10 @@ const all: readonly (readonly [Operation, string])[] = [
     "bridge fdb delete 02:42:0a:00:00:02 dev vxlan1 dst 172.17.0.3 self permanent",
   ],
   [
+    { op: "fdb.add", namespace: "host", device: "veth0", mac },
+    "bridge fdb replace 02:42:0a:00:00:02 dev veth0 master static",
+  ],
+  [
     { op: "sysctl.set", namespace: "host", key: "net/ipv4/ip_forward", value: "1", was: "0" },
     "sysctl -w net/ipv4/ip_forward=1",
   ],

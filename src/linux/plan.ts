@@ -20,14 +20,29 @@ interface LinkCommon {
   readonly alias?: string;
   /** Name of the bridge that the link is a port of. */
   readonly master?: string;
+  /** How it behaves as a port of that bridge; set before it is up. */
+  readonly bridgePort?: BridgePort;
   /** Set administratively up once it exists. */
   readonly up?: boolean;
   /** Link group (rtnetlink IFLA_GROUP). */
   readonly group?: number;
 }
 
+export interface BridgePort {
+  /** The bridge learns from frames that arrive here where their senders are. */
+  readonly learning?: boolean;
+  /** Frames for addresses that the bridge does not know leave here too. */
+  readonly flood?: boolean;
+}
+
 export type LinkSpec =
-  | (LinkCommon & { readonly kind: "bridge"; readonly vlanFiltering?: boolean; readonly stp?: boolean })
+  | (LinkCommon & {
+      readonly kind: "bridge";
+      readonly vlanFiltering?: boolean;
+      readonly stp?: boolean;
+      /** False: multicast goes to every port, whoever asked for it. */
+      readonly multicastSnooping?: boolean;
+    })
   | (LinkCommon & {
       readonly kind: "veth";
       /** The other end, made in the same request, directly in its namespace. */
@@ -40,6 +55,8 @@ export type LinkSpec =
     })
   | (LinkCommon & {
       readonly kind: "vxlan";
+      /** The namespace whose stack carries the encapsulated packets, where it is not the link's own. */
+      readonly underlay?: NamespaceRef;
       readonly vni: number;
       readonly port: number;
       readonly local?: Ip;
@@ -114,14 +131,16 @@ export type Operation =
       readonly namespace: NamespaceRef;
       readonly device: string;
       readonly mac: Mac;
-      readonly destination: Ip;
+      /** Where a VXLAN device sends frames for this address; without it, the entry is the bridge's whose port the device is. */
+      readonly destination?: Ip;
     }
   | {
       readonly op: "fdb.delete";
       readonly namespace: NamespaceRef;
       readonly device: string;
       readonly mac: Mac;
-      readonly destination: Ip;
+      /** Where a VXLAN device sends frames for this address; without it, the entry is the bridge's whose port the device is. */
+      readonly destination?: Ip;
     }
   /** `key` in dots-and-slashes form below /proc/sys: `net/ipv4/ip_forward`. `was` is the value that undo restores. */
   | {

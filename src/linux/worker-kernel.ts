@@ -1,9 +1,11 @@
 import { closeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
-import type { Kernel, Observed, OpenedSocket, SocketRequest } from "./kernel.ts";
+import { ForeignChanges } from "./foreign-changes.ts";
+import type { ForeignChange, Kernel, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
+import { prepareRulesetWatch, watchRuleset } from "./ruleset-watch.ts";
 
 type Ask = KernelRequest extends infer R ? (R extends KernelRequest ? Omit<R, "id"> : never) : never;
 
@@ -24,10 +26,16 @@ const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError 
     ...(errno !== undefined && { errno }),
   });
 
+/** Milliseconds that the worker has to close what it holds, after what is before it in its queue. */
+const closeDeadline = 2_000;
+const late = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds).unref());
+
 /** The kernel, through a worker thread: this thread never enters a namespace and never waits for the kernel. */
 export class WorkerKernel implements Kernel {
   readonly #onOperation: (operation: Operation, outcome: "done" | "undone") => void;
   readonly #waiting = new Map<number, Waiting>();
+  readonly #changes = new Set<ForeignChanges>();
   #worker: Worker | undefined;
   #closed = false;
   #id = 0;
@@ -67,8 +75,51 @@ export class WorkerKernel implements Kernel {
     return opened;
   }
 
+  async compareTables(
+    script: string,
+    tables: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<readonly TableDifference[]> {
+    const { errors, differences = [] } = await this.#ask({ kind: "compare", script, tables }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return differences;
+  }
+
+  async watchTables(
+    isOurs: (table: string) => boolean,
+    onChange: (change: ForeignChange) => void,
+  ): Promise<() => void> {
+    prepareRulesetWatch();
+    const fd = await this.#descriptor({ kind: "watch" });
+    const changes = new ForeignChanges((change) => {
+      if (!change || [...change.tables].some(isOurs)) onChange(change && { program: change.program, pid: change.pid });
+    });
+    this.#changes.add(changes);
+    const stop = watchRuleset(fd, (change) => changes.changed(change, this.#waiting.size > 0 ? this.#id : undefined));
+    return () => {
+      this.#changes.delete(changes);
+      stop();
+    };
+  }
+
+  async holdConnections(table: string): Promise<() => void> {
+    const fd = await this.#descriptor({ kind: "hold", table });
+    return () => closeSync(fd);
+  }
+
+  async #descriptor(request: Ask): Promise<number> {
+    const { errors, sockets: [opened] = [] } = await this.#ask(request);
+    if (errors[0]) throw toError(errors[0]);
+    if (!opened) throw noService("kernel-worker", "the kernel worker opened no socket");
+    return opened.fd;
+  }
+
   async close(): Promise<void> {
+    if (this.#closed) return;
+    // Descriptors are the process's: those of a thread that is ended would stay open, and hold their namespaces.
+    const closed = this.#worker && this.#ask({ kind: "close" }).then(undefined, () => undefined);
     this.#closed = true;
+    await Promise.race([closed, late(closeDeadline)]);
     await this.#worker?.terminate();
   }
 
@@ -100,6 +151,7 @@ export class WorkerKernel implements Kernel {
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
       if (this.#waiting.size === 0) worker.unref();
+      for (const changes of this.#changes) changes.replied(reply.id, reply.batches ?? []);
       if (waiting) waiting.resolve(reply);
       else for (const { fd } of reply.sockets ?? []) closeSync(fd);
     });
@@ -112,6 +164,7 @@ export class WorkerKernel implements Kernel {
       const error = noService("kernel-worker", `the kernel worker ended: ${reason}`, {
         hint: "the next operation starts a new one",
       });
+      for (const changes of this.#changes) changes.replied(this.#id, []);
       for (const { reject } of this.#waiting.values()) reject(error);
       this.#waiting.clear();
     });

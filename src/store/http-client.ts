@@ -19,8 +19,12 @@ export interface HttpRequest {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** Milliseconds until the whole answer must be there. */
+  /** Milliseconds until the whole answer must be there, however many servers are asked; 0: no limit. */
   readonly timeout?: number;
+  /** May be sent again to another server when its answer got lost; by default only GET. */
+  readonly repeatable?: boolean;
+  /** Asks only this one of the servers. */
+  readonly server?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -28,15 +32,21 @@ export interface HttpResponse {
   readonly status: number;
   readonly headers: IncomingMessage["headers"];
   readonly body: string;
+  /** The server that answered, `host:port`. */
+  readonly server: string;
 }
 
 /** No answer. `sent` is false where no server can have seen the request. */
 export class NoAnswer extends Error {
+  readonly server: string;
+  readonly reason: string;
   readonly sent: boolean;
 
-  constructor(reason: string, sent: boolean, cause: unknown) {
-    super(reason, { cause });
+  constructor(server: string, reason: string, sent: boolean, cause: unknown) {
+    super(server === "" ? reason : `${server}: ${reason}`, { cause });
     this.name = "NoAnswer";
+    this.server = server;
+    this.reason = reason;
     this.sent = sent;
   }
 }
@@ -44,6 +54,12 @@ export class NoAnswer extends Error {
 /** An answer longer than this ends the request: the store is untrusted. 64 MiB hold 100,000 endpoints. */
 const maxBody = 64 * 1024 * 1024;
 const standardTimeout = 1_500;
+
+/** Milliseconds one server may take: until it is connected, and until its answer is there. */
+interface Limits {
+  readonly connect: number;
+  readonly answer: number;
+}
 
 /** A small HTTP/1.1 client for the servers of one store: kept connections, deadlines, fail-over, bounded answers. */
 export class HttpClient {
@@ -67,76 +83,125 @@ export class HttpClient {
 
   /** @throws NoAnswer; the signal's reason where the caller gave up */
   async request(request: HttpRequest): Promise<HttpResponse> {
-    const response = await this.open(request);
+    const { stream, server, late } = await this.#open(request, true);
     const chunks: Buffer[] = [];
     let length = 0;
     try {
-      for await (const chunk of response as AsyncIterable<Buffer>) {
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
         length += chunk.length;
         if (length > maxBody) throw new Error(`an answer longer than ${maxBody} bytes`);
         chunks.push(chunk);
       }
     } catch (cause) {
       request.signal?.throwIfAborted();
-      throw new NoAnswer(`${this.server}: ${errorText(cause)}`, true, cause);
+      throw new NoAnswer(server, late() ?? failureText(cause), true, cause);
     }
-    return { status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks).toString() };
+    return { status: stream.statusCode ?? 0, headers: stream.headers, body: Buffer.concat(chunks).toString(), server };
   }
 
-  /** The same, as soon as the answer begins: for streams, which have no deadline when `timeout` is 0. @throws NoAnswer */
-  async open(request: HttpRequest): Promise<IncomingMessage> {
-    const { servers } = this.#options;
+  /** The same, as soon as the answer begins; from then on it has no deadline: for streams. @throws NoAnswer */
+  async open(request: HttpRequest): Promise<{ readonly stream: IncomingMessage; readonly server: string }> {
+    return this.#open(request, false);
+  }
+
+  async #open(request: HttpRequest, whole: boolean): Promise<Answer> {
+    const all = this.#options.servers;
+    const { repeatable = request.method === "GET", timeout = this.#options.timeout ?? standardTimeout } = request;
+    const servers =
+      request.server === undefined ? [...all.slice(this.#current), ...all.slice(0, this.#current)] : [request.server];
+    const end = timeout > 0 ? performance.now() + timeout : Number.POSITIVE_INFINITY;
     let last: NoAnswer | undefined;
-    for (let n = 0; n < servers.length; n++) {
-      const index = (this.#current + n) % servers.length;
+    for (const [n, server] of servers.entries()) {
+      const left = end - performance.now();
+      if (left <= 0) break;
+      // One that does not answer leaves half of the time to those after it.
+      const share = n < servers.length - 1 ? left / 2 : left;
       try {
-        const response = await this.#ask(servers[index] ?? "", request);
-        this.#current = index;
-        return response;
+        const answer = await this.#ask(server, request, { connect: share, answer: repeatable ? share : left }, whole);
+        if (request.server === undefined) this.#current = all.indexOf(server);
+        return answer;
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error;
         last = error;
         // The next time another one is asked first; this time only where this one cannot have seen it.
-        this.#current = (index + 1) % servers.length;
-        if (error.sent && request.method !== "GET") break;
+        if (all.indexOf(server) === this.#current) this.#current = (this.#current + 1) % all.length;
+        if (error.sent && !repeatable) break;
       }
     }
-    throw last ?? new NoAnswer("no server is configured", false, undefined);
+    throw (
+      last ?? new NoAnswer("", servers.length > 0 ? "no time is left" : "no server is configured", false, undefined)
+    );
   }
 
-  #ask(server: string, { method, path, headers, body, timeout, signal }: HttpRequest): Promise<IncomingMessage> {
-    const milliseconds = timeout ?? this.#options.timeout ?? standardTimeout;
-    const deadline = milliseconds > 0 ? AbortSignal.timeout(milliseconds) : undefined;
-    const signals = [signal, deadline].filter((one) => one !== undefined);
+  #ask(server: string, request: HttpRequest, limits: Limits, whole: boolean): Promise<Answer> {
+    const { method, path, headers, body, signal } = request;
+    const stop = new AbortController();
+    let tooLate: string | undefined;
+    const within = (milliseconds: number, what: string) =>
+      Number.isFinite(milliseconds)
+        ? setTimeout(() => {
+            tooLate = `${what} within ${Math.round(milliseconds)} ms`;
+            stop.abort();
+            this.#dropIdle();
+          }, milliseconds)
+        : undefined;
     return new Promise((resolve, reject) => {
       let sent = false;
       const url = new URL(`${this.#secure ? "https" : "http"}://${server}${path}`);
       const outgoing = (this.#secure ? httpsRequest : httpRequest)(url, {
         method,
         agent: this.#agent,
-        signal: AbortSignal.any(signals),
+        signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
         headers: {
           ...this.#options.headers,
           ...(body !== undefined && { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
           ...headers,
         },
       });
+      const connecting = within(limits.connect, "no connection");
+      const answering = within(limits.answer, "no answer");
+      const connected = () => {
+        sent = true;
+        clearTimeout(connecting);
+      };
       outgoing.once("socket", (socket) => {
-        const ready = this.#secure ? "secureConnect" : "connect";
-        if (socket.connecting) socket.once(ready, () => (sent = true));
-        else sent = true;
+        if (socket.connecting) socket.once(this.#secure ? "secureConnect" : "connect", connected);
+        else connected();
       });
-      outgoing.once("response", resolve);
+      outgoing.once("response", (stream) => {
+        if (whole) stream.once("close", () => clearTimeout(answering));
+        else clearTimeout(answering);
+        resolve({ stream, server, late: () => tooLate });
+      });
       outgoing.once("error", (cause) => {
+        clearTimeout(connecting);
+        clearTimeout(answering);
         if (signal?.aborted) return reject(signal.reason);
-        const reason = deadline?.aborted ? `no answer within ${milliseconds} ms` : errorText(cause) || String(cause);
-        reject(new NoAnswer(`${server}: ${reason}`, sent, cause));
+        reject(new NoAnswer(server, tooLate ?? failureText(cause), sent, cause));
       });
       outgoing.end(body);
     });
+  }
+
+  /** Kept connections to a server that vanished without a word would each cost a request its time. */
+  #dropIdle(): void {
+    for (const idle of Object.values(this.#agent.freeSockets)) for (const socket of idle ?? []) socket.destroy();
   }
 
   close(): void {
     this.#agent.destroy();
   }
 }
+
+interface Answer {
+  readonly stream: IncomingMessage;
+  readonly server: string;
+  /** Why it was cut off, where its time was up. */
+  readonly late: () => string | undefined;
+}
+
+/** A name with several addresses fails with an error for each of them and no text of its own. */
+const failureText = (cause: unknown): string => {
+  const first: unknown = cause instanceof AggregateError && cause.message === "" ? cause.errors[0] : cause;
+  return errorText(first) || String(first);
+};

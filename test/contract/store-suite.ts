@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Store, StoreEntry, WatchEvent } from "../../src/store/store.ts";
 
@@ -9,6 +10,10 @@ export interface StoreUnderTest {
   readonly cleanup: () => Promise<void>;
   /** Lets a lease's time pass. */
   readonly elapse: (milliseconds: number) => Promise<void>;
+  /** Milliseconds of the leases the suite takes, where time passes for real; by default a minute. */
+  readonly ttl?: number;
+  /** Milliseconds a lease may live on past its time, where a server ends it when it gets to it; by default none. */
+  readonly slack?: number;
 }
 
 /** The contract of `Store`, run over every implementation. */
@@ -22,6 +27,12 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
       return result.version;
     };
     const keys = async (prefix: string) => (await store.list(prefix)).map(({ key }) => key);
+    /** The keys are these, or come to be within the time (ms) that a server may take to end a lease. */
+    const expectKeys = async (prefix: string, expected: readonly string[], within = under.slack ?? 0) => {
+      const end = performance.now() + within;
+      while (performance.now() < end && (await keys(prefix)).length > expected.length) await delay(100);
+      expect(await keys(prefix)).toEqual(expected);
+    };
 
     beforeEach(async () => {
       under = await open();
@@ -201,8 +212,9 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
     });
 
     it("takes the entries of a lease away when it ends, not those of another", async () => {
-      const short = await store.lease(60_000);
-      const kept = await store.lease(60_000);
+      const ttl = under.ttl ?? 60_000;
+      const short = await store.lease(ttl);
+      const kept = await store.lease(ttl);
       await store.transact({
         puts: [
           { key: "l/1", value: 1, lease: short.id },
@@ -212,12 +224,12 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
       });
       await short.revoke();
       expect(await keys("l/")).toEqual(["l/2", "l/3"]);
-      await under.elapse(40_000);
+      await under.elapse((ttl * 2) / 3);
       await kept.renew();
-      await under.elapse(40_000);
+      await under.elapse((ttl * 2) / 3);
       expect(await keys("l/")).toEqual(["l/2", "l/3"]);
-      await under.elapse(30_000);
-      expect(await keys("l/")).toEqual(["l/3"]);
+      await under.elapse(ttl / 2);
+      await expectKeys("l/", ["l/3"]);
       await expect(kept.renew()).rejects.toMatchObject({ code: "lease-lost" });
       await expect(store.transact({ puts: [{ key: "l/4", value: 1, lease: kept.id }] })).rejects.toMatchObject({
         code: "lease-lost",
@@ -235,9 +247,11 @@ export const storeSuite = (name: string, open: () => Promise<StoreUnderTest>): v
     it("keeps what it acknowledged over a restart", async (context) => {
       if (!under.reopen) return context.skip("nothing outlives the process");
       const version = await put("a", 1);
-      const lease = await store.lease(60_000);
+      const lease = await store.lease(under.ttl ?? 60_000);
       await store.transact({ puts: [{ key: "b", value: 1, lease: lease.id }] });
       store = await under.reopen();
+      // Nobody renews it any more.
+      await expectKeys("", ["a"], (under.ttl ?? 0) + (under.slack ?? 0));
       expect(await store.list("")).toEqual([{ key: "a", value: 1, version }]);
     });
   });

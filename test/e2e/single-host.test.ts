@@ -29,6 +29,13 @@ afterEach(async () => {
   sweep();
 });
 
+/** What a command shows, also while the store that the configuration names is away and it says so. */
+const shown = (...args: readonly string[]): string => {
+  const { status, stdout, stderr } = dnet(...args);
+  if (status !== 0) throw new Error(`dnet ${args.join(" ")}: status ${status}\n${stdout}${stderr}`);
+  return stdout;
+};
+
 /** Removes everything through the command line and stops the daemon; what is left then is a leak. */
 const removeAll = async (running: DaemonProcess, host: readonly string[] = []) => {
   for (const { container_id } of JSON.parse(ok(...host, "container", "ls", "--format", "json")) as {
@@ -36,8 +43,8 @@ const removeAll = async (running: DaemonProcess, host: readonly string[] = []) =
   }[])
     ok(...host, "container", "rm", container_id);
   for (const { id, type, name, network } of [
-    ...(JSON.parse(ok(...host, "service", "ls", "--format", "json")) as never[]),
-    ...(JSON.parse(ok(...host, "network", "ls", "--format", "json")) as never[]),
+    ...(JSON.parse(shown(...host, "service", "ls", "--format", "json")) as never[]),
+    ...(JSON.parse(shown(...host, "network", "ls", "--format", "json")) as never[]),
   ] as { id: string; type?: string; name: string; network?: string }[]) {
     if (network !== undefined) ok(...host, "service", "unpublish", `${name}.${network}`);
     else if (type !== "host" && type !== "null") ok(...host, "network", "rm", id);
@@ -79,8 +86,13 @@ describe("the walk-through on one host", () => {
     expect(daemon.log).toContain("has neither TLS nor authentication");
     const id = ok(...tcp, "network", "create", "test");
     expect(id).toMatch(/^[0-9a-f]{64}$/);
-    expect(ok(...tcp, "network", "ls")).toContain(`${id.slice(0, 12)}        test                bridge              `);
+    const { status, stdout, stderr } = dnet(...tcp, "network", "ls");
+    expect({ status, stdout }).toEqual({
+      status: 0,
+      stdout: expect.stringContaining(`${id.slice(0, 12)}        test                bridge              `) as string,
+    });
     // Global scope needs the store that the configuration names.
+    expect(stderr).toMatch(/^warning: the daemon cannot ask its store since /);
     const refused = dnet(...tcp, "network", "create", "-d", "test", "mh1");
     expect(refused).toMatchObject({ status: 1, stdout: "" });
     expect(refused.stderr).toMatch(/^error : /);

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { forbidden, internal } from "../../src/errors.ts";
-import type { Kernel, Observed, OpenedSocket } from "../../src/linux/kernel.ts";
+import type { ForeignChange, Kernel, Observed, OpenedSocket, TableDifference } from "../../src/linux/kernel.ts";
 import { hostNamespace, inversePlan, type Operation, type Plan } from "../../src/linux/plan.ts";
 
 /** A link that the fake kernel has: the end of a veth pair that is in the host's namespace stands for both. */
@@ -213,6 +213,34 @@ export class FakeKernel implements Kernel {
 
   async openSockets(): Promise<readonly OpenedSocket[]> {
     return [];
+  }
+
+  /** What the next comparison of tables finds. */
+  #differences: readonly TableDifference[] = [];
+  readonly #watchers = new Set<(change: ForeignChange) => void>();
+
+  /** Somebody else changes the host's rules. */
+  changeRules(differences: readonly TableDifference[], change?: ForeignChange): void {
+    this.#differences = differences;
+    for (const tell of this.#watchers) tell(change);
+  }
+
+  async compareTables(): Promise<readonly TableDifference[]> {
+    const differences = this.#differences;
+    this.#differences = [];
+    return differences;
+  }
+
+  async watchTables(
+    _isOurs: (table: string) => boolean,
+    onChange: (change: ForeignChange) => void,
+  ): Promise<() => void> {
+    this.#watchers.add(onChange);
+    return () => this.#watchers.delete(onChange);
+  }
+
+  async holdConnections(): Promise<() => void> {
+    return () => undefined;
   }
 
   async close(): Promise<void> {}

@@ -59,14 +59,24 @@ const attach: Command = {
   count: [2, 2],
   brief: "Attach a backend (container) to the service",
   summary: "Sets a container as a service backend",
-  flags: [{ names: ["alias"], kind: "list", help: "Add alias for another container: CONTAINER:ALIAS" }],
+  flags: [
+    { names: ["alias"], kind: "list", help: "Add alias for another container: CONTAINER:ALIAS" },
+    { names: ["gw-priority"], kind: "string", help: "The highest carries the container's default route (default 0)" },
+  ],
   examples: ["dnet service attach c1 web.frontend", "dnet service attach --alias db:database c1 web.frontend"],
   async run({ client }, args) {
     const [container = "", name = ""] = args.positional;
     const sandbox = await sandboxOf(client, container);
     const service = await findService(client, name);
-    const aliases = args.list("alias");
-    await client.call("POST", `/services/${service.id}/backend`, { sandbox_id: sandbox.id, aliases });
+    const priority = args.string("gw-priority");
+    if (priority !== undefined && !/^-?\d+$/.test(priority)) {
+      throw new ClientError(`invalid value ${JSON.stringify(priority)} for flag --gw-priority: not an integer`);
+    }
+    await client.call("POST", `/services/${service.id}/backend`, {
+      sandbox_id: sandbox.id,
+      aliases: args.list("alias"),
+      ...(priority !== undefined && { gateway_priority: Number(priority) }),
+    });
   },
 };
 

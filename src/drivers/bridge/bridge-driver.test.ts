@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { describe as commandOf } from "../../linux/describe.ts";
-import { firewallRuleset } from "../../linux/firewall.ts";
 import type { Plan } from "../../linux/plan.ts";
 import { parseMac } from "../../net/mac.ts";
 import { parseInterfaceAddress, parsePrefix } from "../../net/prefix.ts";
@@ -59,12 +58,6 @@ describe("plans", () => {
     expect(Object.isFrozen(plan) && plan.every(Object.isFrozen)).toBe(true);
     await expect(text(plan)).toMatchFileSnapshot(`../../../test/golden/plans/bridge-${name}.txt`);
   });
-
-  it("ruleset", async () => {
-    const networks = [network(), dual, full, network({ internal: true, options: { [option.bridgeName]: "back0" } })];
-    const rules = networks.flatMap((each) => driver.firewall(each) ?? []);
-    await expect(firewallRuleset("dnet_0badcafe", rules)).toMatchFileSnapshot("../../../test/golden/plans/ruleset.txt");
-  });
 });
 
 describe("options", () => {
@@ -73,10 +66,59 @@ describe("options", () => {
     [{ [option.mtu]: "1e3" }, "not between 68 and 65535"],
     [{ [option.bridgeName]: "a/b" }, "not an interface name"],
     [{ [option.bridgeName]: "x".repeat(16) }, "not an interface name"],
+    [{ [option.bridgeName]: "all" }, "not an interface name"],
+    [{ [option.bridgeName]: "default" }, "not an interface name"],
     [{ [option.icc]: "yes" }, "not true or false"],
     [{ nosuch: "1" }, 'unknown option "nosuch" for driver bridge'],
+    [{ [option.gatewayModeIpv4]: "bridged" }, "is not one of nat, nat-unprotected, routed, isolated"],
+    [{ [option.gatewayModeIpv6]: "isolated" }, "gateway mode isolated is for internal networks only"],
+    [{ [option.hostIpv4]: "2001:db8::1" }, "not an IPv4 address"],
+    [{ [option.hostIpv6]: "10.0.0.1" }, "not an IPv6 address"],
+    [{ [option.hostBindingIpv4]: "everywhere" }, "not an IPv4 address"],
+    [{ [option.inhibitIpv4]: "maybe" }, "not true or false"],
+    [{ [option.trustedInterfaces]: "eth0:../x" }, '"../x" is not an interface name'],
+    [{ [option.ifacePrefix]: "abcdefghijklm" }, "does not do"],
+    [{ EnableICC: "false", [option.icc]: "true" }, "it is given twice"],
   ])("%j is refused by name", (options, reason) => {
     expect(() => driver.checkNetwork(network({ options: options as Record<string, string> }))).toThrow(reason);
+  });
+
+  it("an MTU that carries no IPv6 is refused where there is IPv6, and leaves its sysctls alone where not", () => {
+    const small = { [option.mtu]: "1279" };
+    expect(() => driver.checkNetwork(network({ ipv6: true, options: small }))).toThrow("IPv6 needs 1280 at least");
+    expect(driver.checkNetwork(network({ ipv6: true, options: { [option.mtu]: "1280" } }))).toBeDefined();
+    expect(text(driver.createNetwork(network({ options: small })))).not.toContain("ipv6");
+  });
+
+  it.each([
+    ["enable_icc", option.icc],
+    ["com.docker.network.bridge.gateway_mode_ipv", option.gatewayModeIpv4],
+    ["mtu", option.mtu],
+  ])("%s may have been meant as another", (name, meant) => {
+    const unknown = network({ options: { [name]: "1" } });
+    expect(() => driver.checkNetwork(unknown)).toThrow(
+      expect.objectContaining({ code: "unknown-option", hint: expect.stringContaining(`did you mean ${meant}?`) }),
+    );
+  });
+
+  it("has the original's old names for some", () => {
+    const old = network({ options: { BridgeName: "docker0", EnableICC: "false", Mtu: "1400" } });
+    expect(driver.checkNetwork(old)).toEqual({
+      [option.bridgeName]: "docker0",
+      [option.icc]: "false",
+      [option.mtu]: "1400",
+    });
+  });
+
+  it("isolated and inhibited networks give the bridge no address", () => {
+    const devices = (more: Partial<DriverNetwork>) =>
+      driver.createNetwork(network({ subnets: [four, six], ipv6: true, ...more })).flatMap((operation) => {
+        return operation.op === "address.add" ? [operation.address] : [];
+      });
+    const isolated = { internal: true, options: { [option.gatewayModeIpv4]: "isolated" } };
+    expect(devices({})).toEqual(["172.18.0.1/16", "fd00:18::1/64"]);
+    expect(devices(isolated)).toEqual(["fd00:18::1/64"]);
+    expect(devices({ options: { [option.inhibitIpv4]: "true" } })).toEqual(["fd00:18::1/64"]);
   });
 
   it("internal networks give no gateway, others one a family", () => {

@@ -1,11 +1,29 @@
-import type { FirewallNetwork } from "../../linux/firewall.ts";
+import { badRequest } from "../../errors.ts";
+import { type FirewallNetwork, type GatewayMode, gatewayModes } from "../../linux/firewall.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../../linux/plan.ts";
 import { macFromIp } from "../../net/mac.ts";
-import { addressOf, prefixFamily } from "../../net/prefix.ts";
+import { addressOf, type InterfaceAddress, prefixFamily } from "../../net/prefix.ts";
 import type { Attachment, DriverEndpoint, DriverNetwork, DriverSandbox, NetworkDriver, Options } from "../driver.ts";
-import { booleanOption, interfaceNameOption, mtuOption, option, refuseUnknown } from "../options.ts";
+import {
+  addressOption,
+  booleanOption,
+  interfaceListOption,
+  interfaceNameOption,
+  interfacePrefixOption,
+  modernOptions,
+  mtuOption,
+  option,
+  refuseUnknown,
+  wordOption,
+} from "../options.ts";
 
-const known = [option.bridgeName, option.defaultBridge, option.mtu, option.icc, option.masquerade];
+/** All but those that only other drivers have. */
+const known = Object.values(option).filter(
+  (name) => name !== option.vxlanIds && name !== option.multicast && name !== option.encrypted,
+);
+
+const gatewayMode = (network: Pick<DriverNetwork, "options">, family: 4 | 6): GatewayMode =>
+  wordOption(network.options, family === 4 ? option.gatewayModeIpv4 : option.gatewayModeIpv6, gatewayModes);
 
 /** The bridge of a network: `docker0`-style by option, else `br-<12 of network id>` as in the original. */
 export const bridgeName = (network: Pick<DriverNetwork, "id" | "options">): string =>
@@ -13,6 +31,10 @@ export const bridgeName = (network: Pick<DriverNetwork, "id" | "options">): stri
 
 /** The endpoint's link on the host; the original takes seven random digits, ours are the endpoint's. */
 export const hostLinkName = (endpoint: Pick<DriverEndpoint, "id">): string => `veth${endpoint.id.slice(0, 11)}`;
+
+/** IPV6_MIN_MTU of linux/ipv6.h: a link below it has no IPv6 at all, nor its sysctls. */
+const minimumIpv6Mtu = 1280;
+const carriesIpv6 = (mtu: number | undefined): boolean => mtu === undefined || mtu >= minimumIpv6Mtu;
 
 /** Driver `bridge`: a Linux bridge that carries the gateway address, a veth pair an endpoint, NAT to the outside. */
 export const bridgeDriver = (): NetworkDriver => ({
@@ -23,12 +45,28 @@ export const bridgeDriver = (): NetworkDriver => ({
   hasWayOut: true,
 
   checkNetwork(network): Options {
-    refuseUnknown("bridge", network.options, known);
-    interfaceNameOption(network.options, option.bridgeName);
-    mtuOption(network.options);
-    for (const name of [option.defaultBridge, option.icc, option.masquerade])
-      booleanOption(network.options, name, false);
-    return network.options;
+    const options = modernOptions(network.options);
+    refuseUnknown("bridge", options, known);
+    interfaceNameOption(options, option.bridgeName);
+    const mtu = mtuOption(options);
+    if (network.ipv6 && !carriesIpv6(mtu)) {
+      throw badRequest("invalid-option", `invalid option ${option.mtu}: IPv6 needs ${minimumIpv6Mtu} at least`);
+    }
+    for (const name of [option.defaultBridge, option.icc, option.masquerade, option.inhibitIpv4])
+      booleanOption(options, name, false);
+    addressOption(options, option.hostBindingIpv4, 4);
+    addressOption(options, option.hostIpv4, 4);
+    addressOption(options, option.hostIpv6, 6);
+    interfacePrefixOption(options);
+    interfaceListOption(options, option.trustedInterfaces);
+    for (const family of [4, 6] as const) {
+      if (gatewayMode({ options }, family) === "isolated" && !network.internal) {
+        throw badRequest("invalid-option", "invalid option: gateway mode isolated is for internal networks only", {
+          hint: "create the network with --internal",
+        });
+      }
+    }
+    return options;
   },
 
   createNetwork(network): Plan {
@@ -55,10 +93,14 @@ export const bridgeDriver = (): NetworkDriver => ({
         },
       },
       // A sandbox must not be able to configure its host by router advertisements (CVE-2020-13401).
-      conf(6, "accept_ra", "0"),
-      conf(6, "disable_ipv6", network.ipv6 ? "0" : "1"),
-      ...network.subnets.flatMap(({ gateway }): Operation[] =>
-        gateway ? [{ op: "address.add", namespace: hostNamespace, device: name, address: gateway, nodad: true }] : [],
+      ...(carriesIpv6(mtu)
+        ? [
+            conf(6, "accept_ra", "0"),
+            conf(6, "disable_ipv6", network.ipv6 && gatewayMode(network, 6) !== "isolated" ? "0" : "1"),
+          ]
+        : []),
+      ...gatewayAddresses(network).map(
+        (address): Operation => ({ op: "address.add", namespace: hostNamespace, device: name, address, nodad: true }),
       ),
       { op: "link.set", namespace: hostNamespace, name, set: { up: true } },
       { op: "sysctl.set", namespace: hostNamespace, key: "net/ipv4/ip_forward", value: "1" },
@@ -108,8 +150,24 @@ export const bridgeDriver = (): NetworkDriver => ({
     internal: network.internal,
     masquerade: booleanOption(network.options, option.masquerade, true),
     icc: booleanOption(network.options, option.icc, true),
+    gatewayModes: { 4: gatewayMode(network, 4), 6: gatewayMode(network, 6) },
+    trusted: interfaceListOption(network.options, option.trustedInterfaces),
+    source: sourceAddresses(network.options),
   }),
 });
+
+/** What the bridge itself carries: nothing in a family that is isolated from the host, or whose gateway is elsewhere. */
+const gatewayAddresses = (network: DriverNetwork): readonly InterfaceAddress[] =>
+  network.subnets.flatMap(({ gateway }) => {
+    if (!gateway || gatewayMode(network, prefixFamily(gateway)) === "isolated") return [];
+    const inhibited = prefixFamily(gateway) === 4 && booleanOption(network.options, option.inhibitIpv4, false);
+    return inhibited ? [] : [gateway];
+  });
+
+const sourceAddresses = (options: Options): NonNullable<FirewallNetwork["source"]> => {
+  const [four, six] = [addressOption(options, option.hostIpv4, 4), addressOption(options, option.hostIpv6, 6)];
+  return { ...(four !== undefined && { 4: four }), ...(six !== undefined && { 6: six }) };
+};
 
 /** Addresses on, and up: what the interface inside the sandbox needs whatever made it. */
 const interfaceOperations = (endpoint: DriverEndpoint, sandbox: DriverSandbox): readonly Operation[] => {

@@ -6,6 +6,7 @@ import {
   lengthOf,
   makePrefix,
   type Prefix,
+  parsePrefix,
   prefixContains,
   prefixCovers,
   prefixesOverlap,
@@ -19,6 +20,11 @@ import { defaultPools } from "./default-pools.ts";
 /** Shortest and longest prefix of a pool: below, it would swallow half the Internet; above, nothing is left for endpoints. */
 const lengths = { 4: [8, 30], 6: [32, 126] } as const;
 const ulaPools = 65536;
+
+/** What no interface may carry: "this network" and loopback (RFC 1122 3.2.1.3), multicast (RFC 5771, RFC 4291 2.5 and 2.7). */
+const reserved: readonly Prefix[] = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "::/96", "ff00::/8"].map((text) =>
+  parsePrefix(text),
+);
 
 /** The address management of the original: defaults in order, lowest free address first; every choice a pure decision. */
 export class DefaultIpam implements Ipam {
@@ -46,6 +52,10 @@ export class DefaultIpam implements Ipam {
         "invalid-pool",
         `invalid subnet: ${pool} must have a length between /${shortest} and /${longest}`,
       );
+    }
+    const never = reserved.find((prefix) => prefixesOverlap(pool, prefix));
+    if (never !== undefined) {
+      throw badRequest("invalid-pool", `invalid subnet: ${pool} overlaps ${never}, whose addresses no host can have`);
     }
     const other = context.pools.find((taken) => prefixesOverlap(pool, taken));
     if (other !== undefined) {

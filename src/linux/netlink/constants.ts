@@ -34,6 +34,7 @@ export const rtm = {
   NEWRULE: 32,
   DELRULE: 33,
   GETRULE: 34,
+  GETNSID: 90,
 } as const;
 /** if_link.h: IFLA_* */
 export const ifla = {
@@ -49,9 +50,10 @@ export const ifla = {
   LINK_NETNSID: 37,
 } as const;
 /** if_link.h: IFLA_INFO_*, and the data of each kind */
-export const linkInfo = { KIND: 1, DATA: 2 } as const;
+export const linkInfo = { KIND: 1, DATA: 2, SLAVE_DATA: 5 } as const;
 export const vethInfo = { PEER: 1 } as const;
-export const bridgeInfo = { STP_STATE: 5, VLAN_FILTERING: 7 } as const;
+export const bridgeInfo = { STP_STATE: 5, VLAN_FILTERING: 7, MCAST_SNOOPING: 23 } as const;
+export const bridgePortInfo = { LEARNING: 8, UNICAST_FLOOD: 9 } as const;
 export const vxlanInfo = {
   ID: 1,
   LOCAL: 4,
@@ -81,9 +83,13 @@ export const RTPROT_DNET = 215;
 /** fib_rules.h: FRA_* */
 export const fra = { DST: 1, SRC: 2, PRIORITY: 6, PROTOCOL: 21, TABLE: 15 } as const;
 export const FR_ACT_TO_TBL = 1;
+/** net_namespace.h: NETNSA_* */
+export const netnsa = { NSID: 1, FD: 3 } as const;
 /** neighbour.h: NDA_*, NUD_*, NTF_* */
 export const nda = { DST: 1, LLADDR: 2, VNI: 7, IFINDEX: 8 } as const;
 export const NUD_PERMANENT = 0x80;
 export const NUD_NOARP = 0x40;
+export const NUD_REACHABLE = 0x02;
 export const NTF_SELF = 0x02;
+export const NTF_MASTER = 0x04;
 export const AF = { UNSPEC: 0, INET: 2, BRIDGE: 7, INET6: 10, NETLINK: 16 } as const;

@@ -1,9 +1,10 @@
 import { familyOf, ipFromBytes, ipToBytes } from "../../net/ip.ts";
 import { macFromBytes, macToBytes } from "../../net/mac.ts";
 import type { ObservedLink } from "../kernel.ts";
-import type { LinkChange, LinkSpec } from "../plan.ts";
+import type { BridgePort, LinkChange, LinkSpec } from "../plan.ts";
 import {
   bridgeInfo,
+  bridgePortInfo,
   IFF_UP,
   ifla,
   ipvlanInfo,
@@ -70,6 +71,9 @@ const infoData = (link: LinkSpec, context: LinkContext): readonly Buffer[] => {
           ...(link.vlanFiltering === undefined
             ? []
             : [attributeU8(bridgeInfo.VLAN_FILTERING, Number(link.vlanFiltering))]),
+          ...(link.multicastSnooping === undefined
+            ? []
+            : [attributeU8(bridgeInfo.MCAST_SNOOPING, Number(link.multicastSnooping))]),
         ),
       ];
     case "veth":
@@ -120,6 +124,28 @@ const ipvlanModeAttribute = (mode: keyof typeof ipvlanMode): Buffer => {
   return attribute(ipvlanInfo.MODE, value);
 };
 
+/** Body of an RTM_NEWLINK that makes a link in another namespace, with nothing that is known only there. */
+export const encodeLinkAddIn = (link: LinkSpec, namespace: string, context: LinkContext): Buffer => {
+  const { master: _master, up: _up, ...alone } = link;
+  return Buffer.concat([encodeLinkAdd(alone, context), attributeU32(ifla.NET_NS_FD, context.namespaceFd(namespace))]);
+};
+
+/** Body of an RTM_NEWLINK that changes how a link behaves as a bridge's port; the link is given by index or by name. */
+export const encodeBridgePort = (link: number | string, port: BridgePort): Buffer =>
+  Buffer.concat([
+    ifinfo(typeof link === "number" ? { index: link } : {}),
+    ...(typeof link === "string" ? [attributeText0(ifla.IFNAME, link)] : []),
+    nest(
+      ifla.LINKINFO,
+      attributeText0(linkInfo.KIND, "bridge_slave"),
+      nest(
+        linkInfo.SLAVE_DATA,
+        ...(port.learning === undefined ? [] : [attributeU8(bridgePortInfo.LEARNING, Number(port.learning))]),
+        ...(port.flood === undefined ? [] : [attributeU8(bridgePortInfo.UNICAST_FLOOD, Number(port.flood))]),
+      ),
+    ),
+  ]);
+
 /** An RTM_GETLINK of one link by its name. */
 export const getLinkRequest = (name: string): { readonly type: number; readonly body: Buffer } => ({
   type: rtm.GETLINK,
@@ -144,10 +170,13 @@ export const encodeLinkSet = (link: number | string, set: LinkChange, context: L
 
 /** A link as a dump shows it; addresses come from another dump. */
 export type DecodedLink = Omit<ObservedLink, "addresses"> & {
+  /** Where the link's parent, other end or underlay is in another namespace: that one's number here. */
+  readonly otherNamespace?: number;
   readonly vxlan?: {
     readonly vni: number;
     readonly port: number;
     readonly local?: string;
+    readonly learning: boolean;
     readonly proxy: boolean;
     readonly l2miss: boolean;
     readonly l3miss: boolean;
@@ -169,6 +198,7 @@ export const decodeLink = (body: Buffer): DecodedLink => {
   const data = info.get(linkInfo.DATA);
   const master = u32(ifla.MASTER);
   const peer = u32(ifla.LINK);
+  const otherNamespace = u32(ifla.LINK_NETNSID);
   const kindName = kind && cString(kind);
   return {
     index: body.readInt32LE(4),
@@ -180,20 +210,22 @@ export const decodeLink = (body: Buffer): DecodedLink => {
     ...(address?.length === 6 && { mac: macFromBytes(address) }),
     ...(master !== undefined && master !== 0 && { master }),
     ...(peer !== undefined && peer !== 0 && { peer }),
+    ...(otherNamespace !== undefined && { otherNamespace }),
     ...(kindName === "vxlan" && data && { vxlan: decodeVxlan(data) }),
   };
 };
 
 const decodeVxlan = (data: Buffer): NonNullable<DecodedLink["vxlan"]> => {
   const values = attributeMap(data);
-  const local = values.get(vxlanInfo.LOCAL);
+  const local = values.get(vxlanInfo.LOCAL) ?? values.get(vxlanInfo.LOCAL6);
   const set = (type: number): boolean => values.get(type)?.[0] === 1;
   const vni = values.get(vxlanInfo.ID);
   const port = values.get(vxlanInfo.PORT);
   return {
     vni: vni && vni.length >= 4 ? vni.readUInt32LE() : 0,
     port: port && port.length >= 2 ? port.readUInt16BE() : 0,
-    ...(local?.length === 4 && { local: ipFromBytes(local) }),
+    ...(local && (local.length === 4 || local.length === 16) && { local: ipFromBytes(local) }),
+    learning: set(vxlanInfo.LEARNING),
     proxy: set(vxlanInfo.PROXY),
     l2miss: set(vxlanInfo.L2MISS),
     l3miss: set(vxlanInfo.L3MISS),

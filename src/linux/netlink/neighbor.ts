@@ -1,7 +1,7 @@
 import { familyOf, type Ip, ipFromBytes, ipToBytes } from "../../net/ip.ts";
 import { type Mac, macFromBytes, macToBytes } from "../../net/mac.ts";
 import { addressFamily } from "./address.ts";
-import { AF, NTF_SELF, NUD_NOARP, NUD_PERMANENT, nda } from "./constants.ts";
+import { AF, NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, nda } from "./constants.ts";
 import { attribute, attributeMap, malformed } from "./message.ts";
 
 /** struct ndmsg of neighbour.h, 12 bytes. */
@@ -19,6 +19,13 @@ export const encodeNeighbor = (index: number, ip: Ip, mac: Mac): Buffer =>
   Buffer.concat([
     ndmsg(addressFamily(familyOf(ip)), index, NUD_PERMANENT, 0),
     attribute(nda.DST, ipToBytes(ip)),
+    attribute(nda.LLADDR, macToBytes(mac)),
+  ]);
+
+/** Body of an RTM_NEWNEIGH or RTM_DELNEIGH of the forwarding table of the bridge whose port the link is: `master static`. */
+export const encodeBridgeFdb = (index: number, mac: Mac): Buffer =>
+  Buffer.concat([
+    ndmsg(AF.BRIDGE, index, NUD_REACHABLE | NUD_NOARP, NTF_MASTER),
     attribute(nda.LLADDR, macToBytes(mac)),
   ]);
 

@@ -7,14 +7,14 @@ import { macFromBytes, parseMac } from "../../net/mac.ts";
 import { makePrefix, parseInterfaceAddress, parsePrefix, withLength } from "../../net/prefix.ts";
 import { decodeAddress, encodeAddress } from "./address.ts";
 import { flag, ifla, linkInfo, nlmsg } from "./constants.ts";
-import { decodeLink, encodeLinkAdd, encodeLinkSet } from "./link.ts";
+import { decodeLink, encodeBridgePort, encodeLinkAdd, encodeLinkAddIn, encodeLinkSet } from "./link.ts";
 import { attribute, decodeAttributes, decodeMessages, encodeMessage, parseAck } from "./message.ts";
-import { decodeNeighbor, encodeFdb, encodeNeighbor } from "./neighbor.ts";
+import { decodeNeighbor, encodeBridgeFdb, encodeFdb, encodeNeighbor } from "./neighbor.ts";
 import { decodeRoute, encodeRoute } from "./route.ts";
 import { decodeRule, encodeRule } from "./rule.ts";
 
 /** Indexes as they are in scripts/capture-netlink.sh. */
-const indexes: Record<string, number> = { lo: 1, lan: 2, vx: 3, vb: 4, va: 5 };
+const indexes: Record<string, number> = { lo: 1, lan: 2, vx: 3, vb: 4, va: 5, pt: 7 };
 const index = (name: string): number => indexes[name] ?? 0;
 const context = { index, namespaceFd: () => 77 };
 const mac = parseMac("02:42:0a:00:00:07");
@@ -63,6 +63,7 @@ const ours: Readonly<Record<string, readonly [keyof typeof fixedHeader, Buffer]>
       context,
     ),
   ],
+  "ip link add name br8": ["link", encodeLinkAdd({ kind: "bridge", name: "br8", multicastSnooping: false }, context)],
   "ip link add name v9": [
     "link",
     encodeLinkAdd(
@@ -99,6 +100,15 @@ const ours: Readonly<Record<string, readonly [keyof typeof fixedHeader, Buffer]>
       context,
     ),
   ],
+  "ip link add name x8": [
+    "link",
+    encodeLinkAddIn(
+      { kind: "vxlan", name: "x8", vni: 258, port: 4789, learning: false, master: "x", up: true },
+      "x",
+      context,
+    ),
+  ],
+  "ip link set dev pt": ["link", encodeBridgePort(7, { learning: false, flood: false })],
   "ip link add name m9": [
     "link",
     encodeLinkAdd({ kind: "macvlan", name: "m9", parent: "lan", mode: "bridge" }, context),
@@ -139,7 +149,8 @@ const ours: Readonly<Record<string, readonly [keyof typeof fixedHeader, Buffer]>
   "ip rule add priority 101": ["rule", encodeRule({ priority: 101, table: 200, from: parsePrefix("10.0.0.0/24") })],
   "ip neighbor": ["neighbor", encodeNeighbor(2, parseIp("10.0.0.7"), mac)],
   "ip -6 neighbor": ["neighbor", encodeNeighbor(2, parseIp("fd00::7"), mac)],
-  "bridge fdb replace": ["neighbor", encodeFdb(3, mac, parseIp("172.17.0.3"))],
+  "bridge fdb replace 02:42:0a:00:00:07 dev pt": ["neighbor", encodeBridgeFdb(7, mac)],
+  "bridge fdb replace 02:42:0a:00:00:07 dev vx": ["neighbor", encodeFdb(3, mac, parseIp("172.17.0.3"))],
   "bridge fdb append": ["neighbor", encodeFdb(3, macFromBytes([0, 0, 0, 0, 0, 0]), parseIp("172.17.0.3"))],
 };
 

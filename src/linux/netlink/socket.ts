@@ -50,23 +50,34 @@ export class NetlinkSocket {
    * @throws NetlinkError of the first that was refused
    */
   request(...requests: readonly Request[]): void {
-    const first = this.#sequence;
-    const messages = requests.map(({ type, flags = 0, body }) =>
-      encodeMessage({ type, flags: flag.REQUEST | flag.ACK | flags, sequence: this.#next(), body }),
-    );
+    for (const refusal of this.requestEach(requests)) if (refusal) throw refusal;
+  }
+
+  /**
+   * The same, with the answer to each: undefined where the kernel did it. All of them and their answers must fit the
+   * socket's buffers: some tens at a time.
+   */
+  requestEach(requests: readonly Request[]): readonly (NetlinkError | undefined)[] {
+    const answers = new Array<NetlinkError | undefined>(requests.length).fill(undefined);
+    if (requests.length === 0) return answers;
+    const waiting = new Map<number, number>();
+    const messages = requests.map(({ type, flags = 0, body }, n) => {
+      const sequence = this.#next();
+      waiting.set(sequence, n);
+      return encodeMessage({ type, flags: flag.REQUEST | flag.ACK | flags, sequence, body });
+    });
     send(this.#fd, Buffer.concat(messages));
-    let refusal: NetlinkError | undefined;
-    let waiting = requests.length;
-    while (waiting > 0) {
+    while (waiting.size > 0) {
       for (const message of this.#receive()) {
+        const n = waiting.get(message.sequence);
         // Answers to what an earlier, failed exchange left behind.
-        if (message.sequence < first || message.type !== nlmsg.ERROR) continue;
-        waiting--;
+        if (n === undefined || message.type !== nlmsg.ERROR) continue;
+        waiting.delete(message.sequence);
         const { errno: number, text } = parseAck(message);
-        if (number !== 0) refusal ??= new NetlinkError(number, text);
+        if (number !== 0) answers[n] = new NetlinkError(number, text);
       }
     }
-    if (refusal) throw refusal;
+    return answers;
   }
 
   /** One object; undefined where the kernel says that it does not exist. @throws NetlinkError */

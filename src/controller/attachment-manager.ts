@@ -1,0 +1,164 @@
+import { forbidden, internal } from "../errors.ts";
+import { plan } from "../linux/plan.ts";
+import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
+import type { AttachOptions } from "./model.ts";
+import { checkServiceName } from "./names.ts";
+import { Presence } from "./presence.ts";
+import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
+import { attachPlan, detachPlan } from "./wiring.ts";
+
+/** How often a claim is decided anew when another node changed the endpoint first. */
+const attempts = 16;
+
+/** Endpoints into sandboxes and out of them: a claim in the store that one sandbox of one node can have, then the wiring. */
+export class AttachmentManager {
+  readonly #context: Context;
+  readonly #presence: Presence;
+
+  constructor(context: Context, presence: Presence) {
+    this.#context = context;
+    this.#presence = presence;
+  }
+
+  async attach(
+    endpointId: string,
+    sandboxId: string,
+    options: AttachOptions = {},
+    signal?: AbortSignal,
+  ): Promise<SandboxRecord> {
+    const aliases = (options.aliases ?? []).map(checkAlias);
+    const priority = options.gatewayPriority ?? 0;
+    return this.#context.locks.hold(this.#locks(endpointId, sandboxId), async () => {
+      const sandbox = requireSandbox(this.#context, sandboxId);
+      const { before, claimed, network } = await this.#claim(endpointId, sandbox, aliases, priority, signal);
+      const others = this.#context.state.endpointsIn(sandboxId).filter(({ id }) => id !== endpointId);
+      try {
+        const wiring = attachPlan(this.#context, claimed, others, sandbox);
+        await this.#context.kernel.apply(plan(this.#presence.joinPlan(network), wiring), signal);
+      } catch (error) {
+        await this.#replace(network, claimed, before);
+        throw error;
+      }
+      await this.#context.naming.changed(claimed, before);
+      return sandbox;
+    });
+  }
+
+  /** Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. */
+  async #claim(
+    endpointId: string,
+    sandbox: SandboxRecord,
+    aliases: readonly string[],
+    priority: number,
+    signal?: AbortSignal,
+  ) {
+    const { instance, host, state } = this.#context;
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const before = requireEndpoint(this.#context, endpointId);
+      const network = requireNetwork(this.#context, before.network);
+      this.#refuse(before, network, sandbox);
+      const others = state.endpointsIn(sandbox.id);
+      const claimed: EndpointRecord = {
+        ...before,
+        sandbox: {
+          id: sandbox.id,
+          node: instance,
+          ...(network.scope === "global" && host && { vtep: host.vtep }),
+          container: sandbox.container,
+          interface: freeInterface(others),
+          order: Math.max(-1, ...others.map((other) => other.sandbox?.order ?? 0)) + 1,
+          aliases: [...aliases],
+          ...(priority !== 0 && { priority }),
+        },
+      };
+      // What cannot be planned is refused before anything is written.
+      attachPlan(this.#context, claimed, others, sandbox);
+      if (await this.#replace(network, before, claimed, signal)) return { before, claimed, network };
+    }
+    throw internal("contention", "the service could not be attached: other nodes change it too often", {
+      hint: "try again",
+    });
+  }
+
+  #refuse(endpoint: EndpointRecord, network: NetworkRecord, sandbox: SandboxRecord): void {
+    if (endpoint.sandbox) {
+      const { container, node } = endpoint.sandbox;
+      const where = isHere(this.#context, endpoint) ? "" : ` on node ${this.#context.nodeName(node)}`;
+      throw forbidden("endpoint-attached", "another container is attached to the same network endpoint", {
+        hint: `it is container ${container}${where}; publish another service for this one`,
+      });
+    }
+    if (this.#context.state.endpointsIn(sandbox.id).some((other) => other.network === network.id)) return;
+    if (sandbox.host !== (network.driver === "host")) {
+      throw forbidden(
+        "host-sandbox",
+        sandbox.host
+          ? "container sharing the host's network stack can join only the host network"
+          : "only a container that shares the host's network stack can join the host network",
+      );
+    }
+  }
+
+  /** Locks of whoever changes an endpoint's place in a sandbox of this host. */
+  #locks(endpointId: string, sandboxId: string): readonly string[] {
+    const { network } = requireEndpoint(this.#context, endpointId);
+    return [`endpoint:${endpointId}`, `sandbox:${sandboxId}`, Presence.lock(network)];
+  }
+
+  async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
+    const locks = this.#locks(endpointId, sandboxId);
+    requireSandbox(this.#context, sandboxId);
+    await this.#context.locks.hold(locks, async () => {
+      const sandbox = requireSandbox(this.#context, sandboxId);
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        const endpoint = requireEndpoint(this.#context, endpointId);
+        if (!endpoint.sandbox) throw forbidden("not-attached", "cannot leave endpoint with no attached sandbox");
+        if (endpoint.sandbox.id !== sandboxId) {
+          throw forbidden(
+            "other-sandbox",
+            `unexpected sandbox ID in leave request. Expected ${endpoint.sandbox.id}. Got ${sandboxId}`,
+          );
+        }
+        const { sandbox: _claim, ...free } = endpoint;
+        const network = requireNetwork(this.#context, endpoint.network);
+        if (!(await this.#replace(network, endpoint, free, signal))) continue;
+        await this.unwire(endpoint, free, sandbox);
+        return;
+      }
+      throw internal("contention", "the service could not be detached: other nodes change it too often");
+    });
+  }
+
+  /**
+   * Takes an endpoint's names and interface away from a sandbox of this host, after the store said that it is out. The caller
+   * holds the locks of the endpoint, the sandbox and the network's presence.
+   * @param after what became of the record; undefined where it is gone
+   */
+  async unwire(before: EndpointRecord, after: EndpointRecord | undefined, sandbox: SandboxRecord): Promise<void> {
+    const others = this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== before.id);
+    await this.#context.naming.changed(after, before);
+    const network = this.#context.state.knownNetwork(before.network);
+    const leave = network ? this.#presence.leavePlan(network) : plan();
+    await this.#context.kernel.teardown(plan(detachPlan(this.#context, before, others, sandbox), leave));
+  }
+
+  /** Replaces an endpoint's record; false where it was changed in the meantime. */
+  #replace(network: NetworkRecord, before: EndpointRecord, after: EndpointRecord, signal?: AbortSignal) {
+    const key = keys.endpoint(before.network, before.id);
+    return this.#context.state.commit(network.scope, { unchanged: [key], puts: [{ key, value: after }] }, signal);
+  }
+}
+
+/** `name` or `container:alias`. @throws NetworkError `invalid-alias` with the original's text and its status */
+const checkAlias = (alias: string): string => {
+  const parts = alias.split(":");
+  if (parts.length > 2) throw internal("invalid-alias", `bad format for alias: ${alias.slice(0, 100)}`);
+  for (const part of parts) checkServiceName(part);
+  return alias;
+};
+
+/** `eth0` for the first network joined, then the lowest number that is free. */
+const freeInterface = (others: readonly EndpointRecord[]): string => {
+  const used = new Set(others.map((other) => other.sandbox?.interface));
+  for (let n = 0; ; n++) if (!used.has(`eth${n}`)) return `eth${n}`;
+};

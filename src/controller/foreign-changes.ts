@@ -1,0 +1,45 @@
+import type { AttachmentManager } from "./attachment-manager.ts";
+import { type Context, isHere } from "./context.ts";
+import { Presence } from "./presence.ts";
+import type { EndpointRecord } from "./records.ts";
+import type { RecordChanges } from "./state.ts";
+import type { WayOut } from "./way-out.ts";
+
+/** What this host does when another node changed shared records: names and peers follow, and what was taken from it is unwired. */
+export class ForeignChanges {
+  readonly #context: Context;
+  readonly #attachments: AttachmentManager;
+  readonly #presence: Presence;
+  readonly #wayOut: WayOut;
+
+  constructor(context: Context, parts: { attachments: AttachmentManager; presence: Presence; wayOut: WayOut }) {
+    this.#context = context;
+    this.#attachments = parts.attachments;
+    this.#presence = parts.presence;
+    this.#wayOut = parts.wayOut;
+  }
+
+  async apply(changes: RecordChanges): Promise<void> {
+    await this.#presence.follow(changes);
+    for (const { before, after } of changes.endpoints) {
+      if (before && isHere(this.#context, before) && after?.sandbox?.id !== before.sandbox?.id) {
+        await this.#lost(before, after);
+      } else await this.#context.naming.changed(after, before);
+    }
+  }
+
+  /** A forced unpublish on another node: the endpoint's interface must not stay in the sandbox. */
+  async #lost(before: EndpointRecord, after: EndpointRecord | undefined): Promise<void> {
+    const { state, locks, log, naming } = this.#context;
+    const id = before.sandbox?.id ?? "";
+    await locks.hold([`endpoint:${before.id}`, `sandbox:${id}`, Presence.lock(before.network)], async () => {
+      const now = state.endpoints.get(before.id);
+      if (now?.sandbox?.id === id) return;
+      const sandbox = state.sandboxes.get(id);
+      log("info", `endpoint ${before.name} was taken from container ${before.sandbox?.container} by another node`);
+      if (sandbox) await this.#attachments.unwire(before, after, sandbox);
+      else await naming.changed(after, before);
+    });
+    await this.#wayOut.adjust(id);
+  }
+}

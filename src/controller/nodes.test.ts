@@ -1,0 +1,230 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { type OpenControllerOptions, type Opened, openController } from "../../test/fakes/open-controller.ts";
+import { NetworkError, noService } from "../errors.ts";
+import { parseIp } from "../net/ip.ts";
+import { parsePrefix } from "../net/prefix.ts";
+import { MemoryStore } from "../store/memory/memory-store.ts";
+import { FileCopy } from "./global-copy.ts";
+
+/** Several controllers over one shared store, each with a local store and a kernel of its own. */
+
+const opened: Opened[] = [];
+const node = async (global: MemoryStore, options: OpenControllerOptions = {}): Promise<Opened> => {
+  const one = await openController({ ...options, stores: { local: new MemoryStore(), global } });
+  opened.push(one);
+  return one;
+};
+
+afterEach(async () => {
+  for (const { libnetwork } of opened.splice(0)) await libnetwork.close();
+});
+
+const refusal = async (work: Promise<unknown>): Promise<NetworkError> => {
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof NetworkError)) throw new Error(`not refused: ${String(error)}`);
+  return error;
+};
+
+const eventually = async (what: string, condition: () => boolean) => {
+  const end = performance.now() + 5_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+};
+
+const pair = async () => {
+  const global = new MemoryStore();
+  const [a, b] = [await node(global), await node(global)];
+  const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "test" });
+  return { global, a, b, network: id };
+};
+
+describe("what one node wrote", () => {
+  it("is seen by a read on another that begins after it", async () => {
+    const { a, b, network } = await pair();
+    for (let n = 0; n < 20; n++) {
+      const [writer, reader] = n % 2 === 0 ? [a, b] : [b, a];
+      const { id } = await writer.libnetwork.createEndpoint(network, { name: `svc${n}` });
+      expect(await reader.libnetwork.sync()).toBeUndefined();
+      expect(reader.libnetwork.endpoint(id)).toMatchObject({ name: `svc${n}`, network: "multihost" });
+      await writer.libnetwork.deleteEndpoint(id);
+      await reader.libnetwork.sync();
+      expect(reader.libnetwork.endpoints()).toEqual([]);
+    }
+  });
+
+  it("names and addresses are the cluster's: none twice, the lowest free first", async () => {
+    const { a, b, network } = await pair();
+    const publish = (one: Opened, name: string) => one.libnetwork.createEndpoint(network, { name });
+    const done = await Promise.allSettled(
+      Array.from({ length: 40 }, (_, n) => publish(n % 2 === 0 ? a : b, `svc${n >> 1}`)),
+    );
+    const made = done.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    expect(made.map(({ name }) => name).sort()).toEqual(Array.from({ length: 20 }, (_, n) => `svc${n}`).sort());
+    const addresses = made.flatMap((endpoint) => endpoint.addresses).sort();
+    expect(addresses).toEqual(Array.from({ length: 20 }, (_, n) => `10.0.0.${n + 2}/24`).sort());
+    for (const one of done)
+      if (one.status === "rejected") expect(one.reason).toMatchObject({ code: "endpoint-exists" });
+  });
+
+  it("networks take turns for pools and names", async () => {
+    const global = new MemoryStore();
+    const nodes = [await node(global), await node(global), await node(global)];
+    const made = await Promise.all(
+      Array.from({ length: 12 }, (_, n) => nodes[n % 3]!.libnetwork.createNetwork({ name: `net${n}`, driver: "test" })),
+    );
+    const pools = made.flatMap(({ subnets }) => subnets.map(({ pool }) => pool)).sort();
+    expect(pools).toEqual(Array.from({ length: 12 }, (_, n) => `10.0.${n}.0/24`).sort());
+    const same = await Promise.allSettled(
+      nodes.map(({ libnetwork }) => libnetwork.createNetwork({ name: "same", driver: "test" })),
+    );
+    expect(same.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  });
+});
+
+describe("an endpoint attached on one node", () => {
+  const attached = async () => {
+    const all = await pair();
+    const endpoint = await all.a.libnetwork.createEndpoint(all.network, { name: "svc" });
+    const sandbox = await all.a.libnetwork.createSandbox({ containerId: "container_0" });
+    await all.a.libnetwork.attach(endpoint.id, sandbox.id);
+    await all.b.libnetwork.sync();
+    return { ...all, endpoint, sandbox };
+  };
+
+  it("is shown elsewhere without the container, which is that node's", async () => {
+    const { a, b, endpoint, sandbox } = await attached();
+    expect(a.libnetwork.endpoint(endpoint.id)).toMatchObject({ containerId: "container_0", sandboxId: sandbox.id });
+    const { node: where, sandboxId, containerId } = b.libnetwork.endpoint(endpoint.id);
+    expect({ where, sandboxId, containerId }).toEqual({ where: a.libnetwork.node });
+    expect(b.naming.changes.at(-1)?.[0]?.sandbox?.container).toBe("container_0");
+  });
+
+  it("cannot be attached or unpublished elsewhere, and only one of many at once gets it", async () => {
+    const { a, b, endpoint, network } = await attached();
+    const other = await b.libnetwork.createSandbox({ containerId: "container_00" });
+    expect(await refusal(b.libnetwork.attach(endpoint.id, other.id))).toMatchObject({
+      status: 403,
+      message: "another container is attached to the same network endpoint",
+    });
+    const error = await refusal(b.libnetwork.deleteEndpoint(endpoint.id));
+    expect(error).toMatchObject({ status: 403, code: "active-containers" });
+    expect(error.hint).toContain(`on node ${a.libnetwork.node}`);
+    for (let n = 0; n < 10; n++) {
+      const { id } = await a.libnetwork.createEndpoint(network, { name: `contested${n}` });
+      await b.libnetwork.sync();
+      const mine = await a.libnetwork.createSandbox({ containerId: `mine${n}` });
+      const results = await Promise.allSettled([a.libnetwork.attach(id, mine.id), b.libnetwork.attach(id, other.id)]);
+      expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+      const [lost] = results.flatMap((one) => (one.status === "rejected" ? [one.reason as NetworkError] : []));
+      expect(lost?.message).toBe("another container is attached to the same network endpoint");
+      await b.libnetwork.deleteEndpoint(id, { force: true });
+      await a.libnetwork.sync();
+    }
+  });
+
+  it("that is taken by force elsewhere leaves its sandbox, and its address is free", async () => {
+    const { a, b, endpoint, sandbox, network } = await attached();
+    await b.libnetwork.deleteEndpoint(endpoint.id, { force: true });
+    await eventually(
+      "the sandbox has lost its endpoint",
+      () => a.libnetwork.sandbox(sandbox.id).endpoints.length === 0,
+    );
+    await eventually("said so", () => a.lines.some(({ message }) => message.includes("was taken from container")));
+    const again = await a.libnetwork.createEndpoint(network, { name: "svc" });
+    expect(again.addresses).toEqual(endpoint.addresses);
+    await a.libnetwork.attach(again.id, sandbox.id);
+  });
+});
+
+describe("a store that is away", () => {
+  const away = async (global: MemoryStore) => {
+    global.fault = () => {
+      throw noService("store-unavailable", "the store does not answer");
+    };
+  };
+
+  it("fails changes of global scope, says why, and leaves local ones and reads", async () => {
+    const { global, a, network } = await pair();
+    await away(global);
+    expect(await refusal(a.libnetwork.createEndpoint(network, { name: "x" }))).toMatchObject({ status: 503 });
+    expect(await a.libnetwork.sync()).toMatchObject({ reason: "the store does not answer" });
+    expect(a.libnetwork.networks().map(({ name }) => name)).toContain("multihost");
+    const { id } = await a.libnetwork.createNetwork({ name: "here", driver: "bridge" });
+    const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
+    await a.libnetwork.attach((await a.libnetwork.createEndpoint(id, { name: "c" })).id, sandbox.id);
+    global.fault = () => undefined;
+    await a.libnetwork.createEndpoint(network, { name: "x" });
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    expect(await a.libnetwork.sync()).toBeUndefined();
+  });
+
+  it("at the start: what was last known is used, nothing is taken away, and all is put right when it is back", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "copy-"));
+    try {
+      const copy = new FileCopy(join(directory, "copy.json"), () => undefined);
+      const global = new MemoryStore();
+      const a = await node(global, { copy });
+      const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "test" });
+      const endpoint = await a.libnetwork.createEndpoint(id, { name: "svc" });
+      const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
+      await a.libnetwork.attach(endpoint.id, sandbox.id);
+      await a.libnetwork.sync();
+      await a.libnetwork.close();
+      expect(readFileSync(join(directory, "copy.json"), "utf8")).toContain('"svc"');
+
+      const gone = new MemoryStore();
+      await away(gone);
+      const lost = { kind: "lost", reason: "connection refused" } as const;
+      const watch = gone.watch.bind(gone);
+      const back = Promise.withResolvers<void>();
+      gone.watch = async function* (prefix, signal) {
+        yield lost;
+        await back.promise;
+        yield* watch(prefix, signal);
+      };
+      const again = await openController({ stores: { local: a.stores.local, global: gone }, kernel: a.kernel, copy });
+      opened[opened.length - 1] = again;
+      expect(again.libnetwork.endpoint(endpoint.id)).toMatchObject({ name: "svc", containerId: "c" });
+      expect(await again.libnetwork.sync()).toMatchObject({ reason: "connection refused" });
+      expect(again.libnetwork.sandbox(sandbox.id).endpoints).toEqual([endpoint.id]);
+      // The store comes back, and the endpoint was taken in the meantime.
+      gone.fault = () => undefined;
+      back.resolve();
+      await eventually("in step", () => again.libnetwork.endpoints().length === 0);
+      expect(again.libnetwork.networks().filter(({ scope }) => scope === "global")).toEqual([]);
+      await eventually("unwired", () => again.libnetwork.sandbox(sandbox.id).endpoints.length === 0);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
+
+it("records that others wrote wrongly are ignored, and do no harm", async () => {
+  const { global, a, network } = await pair();
+  const id = "f".repeat(64);
+  const good = (await global.get(`global/networks/${network}`))?.value as Record<string, never>;
+  for (const [key, value] of [
+    [`global/networks/${id}`, { ...good, id, scope: "local" }],
+    [`global/networks/${id}`, { ...good, id, options: { x: 7 } }],
+    [`global/endpoints/${network}/${id}`, { version: 1, id }],
+    [`global/sandboxes/${id}`, { version: 1, id, container: "../../x" }],
+    [`global/endpoints/x`, "nonsense"],
+    ["global/", 1],
+  ] as const) {
+    await global.transact({ puts: [{ key, value }] });
+    await a.libnetwork.sync();
+  }
+  expect(a.libnetwork.networks().filter(({ scope }) => scope === "global")).toHaveLength(1);
+  expect(a.libnetwork.sandboxes()).toEqual([]);
+  expect(a.libnetwork.endpoints()).toEqual([]);
+  const { addresses } = await a.libnetwork.createEndpoint(network, { name: "ok", addresses: [parseIp("10.0.0.9")] });
+  expect(addresses).toEqual([`${parsePrefix("10.0.0.9/32").replace("/32", "")}/24`]);
+});

@@ -1,0 +1,187 @@
+import type * as z from "zod";
+import type { Scope } from "../drivers/driver.ts";
+import type { AddressSet } from "../ipam/ipam.ts";
+import { addressOf } from "../net/prefix.ts";
+import type { Json } from "../store/store.ts";
+import {
+  type EndpointRecord,
+  endpointRecord,
+  type NetworkRecord,
+  networkRecord,
+  type SandboxRecord,
+  sandboxRecord,
+} from "./records.ts";
+
+const schemas = new Map<string, z.ZodType<NetworkRecord | EndpointRecord | SandboxRecord>>([
+  ["networks", networkRecord],
+  ["endpoints", endpointRecord],
+  ["sandboxes", sandboxRecord],
+]);
+const schemaOf = (key: string) => schemas.get(key.slice(0, key.indexOf("/")));
+const reasonsOf = (error: z.ZodError): string =>
+  error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
+
+/** Why a value is no record of its key, or undefined where it is. */
+export const reasonAgainst = (key: string, value: Json): string | undefined => {
+  const parsed = schemaOf(key)?.safeParse(value);
+  return parsed?.error && reasonsOf(parsed.error);
+};
+
+/** Networks that are remembered after they are gone. */
+const goneKept = 256;
+
+/** The validated records with the indexes that reads need, in memory; pure: it is told of records and knows no store. */
+export class RecordIndex {
+  readonly networks = new Map<string, NetworkRecord>();
+  readonly endpoints = new Map<string, EndpointRecord>();
+  readonly sandboxes = new Map<string, SandboxRecord>();
+  readonly #newAddressSet: () => AddressSet;
+  readonly #goneNetworks = new Map<string, NetworkRecord>();
+  readonly #networkByName = new Map<string, string>();
+  readonly #endpointsOf = new Map<string, Map<string, EndpointRecord>>();
+  readonly #endpointByName = new Map<string, string>();
+  readonly #sandboxByContainer = new Map<string, string>();
+  readonly #endpointsIn = new Map<string, Map<string, EndpointRecord>>();
+  readonly #taken = new Map<string, AddressSet>();
+
+  constructor(newAddressSet: () => AddressSet) {
+    this.#newAddressSet = newAddressSet;
+  }
+
+  networkNamed(name: string): NetworkRecord | undefined {
+    return this.networks.get(this.#networkByName.get(name) ?? "");
+  }
+
+  /** The same by id, also for a while after it is gone: what is still to be taken apart was made for it. */
+  knownNetwork(id: string): NetworkRecord | undefined {
+    return this.networks.get(id) ?? this.#goneNetworks.get(id);
+  }
+
+  endpointsOf(network: string): readonly EndpointRecord[] {
+    return [...(this.#endpointsOf.get(network)?.values() ?? [])];
+  }
+
+  endpointNamed(network: string, name: string): EndpointRecord | undefined {
+    return this.endpoints.get(this.#endpointByName.get(`${network}/${name}`) ?? "");
+  }
+
+  sandboxOf(container: string): SandboxRecord | undefined {
+    return this.sandboxes.get(this.#sandboxByContainer.get(container) ?? "");
+  }
+
+  /** Endpoints attached to a sandbox, in the order they joined. */
+  endpointsIn(sandbox: string): readonly EndpointRecord[] {
+    const endpoints = [...(this.#endpointsIn.get(sandbox)?.values() ?? [])];
+    return endpoints.sort((a, b) => (a.sandbox?.order ?? 0) - (b.sandbox?.order ?? 0));
+  }
+
+  /** Addresses in use in a network: endpoints', gateways, auxiliary ones. */
+  takenIn(network: string): AddressSet {
+    let taken = this.#taken.get(network);
+    if (!taken) {
+      taken = this.#newAddressSet();
+      this.#taken.set(network, taken);
+    }
+    return taken;
+  }
+
+  /**
+   * Takes a record in, in place of what was at its key.
+   * @returns why it was refused, where it does not fit: then nothing is at its key
+   */
+  protected putRecord(scope: Scope, key: string, value: Json): string | undefined {
+    this.deleteRecord(key);
+    const parsed = schemaOf(key)?.safeParse(value);
+    if (!parsed) return undefined;
+    if (!parsed.success) return reasonsOf(parsed.error);
+    const record = parsed.data;
+    if (!key.endsWith(`/${record.id}`)) return "id: not the one of its key";
+    if ("driver" in record) {
+      if (record.scope !== scope) return `scope: ${record.scope} in the store of scope ${scope}`;
+      this.#putNetwork(record);
+    } else if ("network" in record) this.#putEndpoint(record);
+    else if (scope === "local") this.#putSandbox(record);
+    else return "a sandbox is always local";
+    return undefined;
+  }
+
+  #putNetwork(record: NetworkRecord): void {
+    this.networks.set(record.id, record);
+    this.#networkByName.set(record.name, record.id);
+    this.#taken.delete(record.id);
+    const taken = this.takenIn(record.id);
+    for (const endpoint of this.endpointsOf(record.id))
+      for (const address of endpoint.addresses) taken.add(addressOf(address));
+    for (const subnet of record.subnets) if (subnet.gateway) taken.add(addressOf(subnet.gateway));
+    for (const address of Object.values(record.auxiliary)) taken.add(address);
+  }
+
+  #putEndpoint(record: EndpointRecord): void {
+    this.endpoints.set(record.id, record);
+    nested(this.#endpointsOf, record.network).set(record.id, record);
+    this.#endpointByName.set(`${record.network}/${record.name}`, record.id);
+    if (record.sandbox) nested(this.#endpointsIn, record.sandbox.id).set(record.id, record);
+    const taken = this.takenIn(record.network);
+    for (const address of record.addresses) taken.add(addressOf(address));
+  }
+
+  #putSandbox(record: SandboxRecord): void {
+    this.sandboxes.set(record.id, record);
+    this.#sandboxByContainer.set(record.container, record.id);
+  }
+
+  protected deleteRecord(key: string): void {
+    const parts = key.split("/");
+    const id = parts.at(-1) ?? "";
+    if (parts[0] === "networks") this.#deleteNetwork(id);
+    else if (parts[0] === "endpoints") this.#deleteEndpoint(id);
+    else if (parts[0] === "sandboxes") this.#deleteSandbox(id);
+  }
+
+  #deleteNetwork(id: string): void {
+    const record = this.networks.get(id);
+    if (!record) return;
+    this.networks.delete(id);
+    this.#goneNetworks.set(id, record);
+    for (const oldest of this.#goneNetworks.keys()) {
+      if (this.#goneNetworks.size <= goneKept) break;
+      this.#goneNetworks.delete(oldest);
+    }
+    if (this.#networkByName.get(record.name) === id) this.#networkByName.delete(record.name);
+    this.#taken.delete(id);
+  }
+
+  #deleteEndpoint(id: string): void {
+    const record = this.endpoints.get(id);
+    if (!record) return;
+    this.endpoints.delete(id);
+    removeNested(this.#endpointsOf, record.network, id);
+    const name = `${record.network}/${record.name}`;
+    if (this.#endpointByName.get(name) === id) this.#endpointByName.delete(name);
+    if (record.sandbox) removeNested(this.#endpointsIn, record.sandbox.id, id);
+    const taken = this.#taken.get(record.network);
+    for (const address of record.addresses) taken?.delete(addressOf(address));
+  }
+
+  #deleteSandbox(id: string): void {
+    const record = this.sandboxes.get(id);
+    if (!record) return;
+    this.sandboxes.delete(id);
+    if (this.#sandboxByContainer.get(record.container) === id) this.#sandboxByContainer.delete(record.container);
+  }
+}
+
+const nested = <T>(map: Map<string, Map<string, T>>, key: string): Map<string, T> => {
+  let inner = map.get(key);
+  if (!inner) {
+    inner = new Map();
+    map.set(key, inner);
+  }
+  return inner;
+};
+
+const removeNested = <T>(map: Map<string, Map<string, T>>, key: string, id: string): void => {
+  const inner = map.get(key);
+  inner?.delete(id);
+  if (inner?.size === 0) map.delete(key);
+};

@@ -1,0 +1,184 @@
+import { afterEach, expect, it } from "vitest";
+import { type Opened, openController } from "../../test/fakes/open-controller.ts";
+import { segmentDriver } from "../../test/fakes/segment-driver.ts";
+import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
+import { parseIp } from "../net/ip.ts";
+import { parsePrefix } from "../net/prefix.ts";
+import { MemoryStore } from "../store/memory/memory-store.ts";
+
+/** Networks that span hosts, as the controller handles them: segment ids, presence, peers, the way out. */
+
+const opened: Opened[] = [];
+afterEach(async () => {
+  for (const { libnetwork } of opened.splice(0)) await libnetwork.close();
+});
+
+const node = async (global: MemoryStore, vtep: string | undefined): Promise<Opened> => {
+  const one = await openController({
+    stores: { local: new MemoryStore(), global },
+    drivers: [segmentDriver(), bridgeDriver()],
+    gateway: { name: "docker_gwbridge", driver: "bridge", options: {} },
+    ...(vtep !== undefined && { place: { vtep: parseIp(vtep) } }),
+  });
+  opened.push(one);
+  return one;
+};
+
+const eventually = async (what: string, condition: () => boolean) => {
+  const end = performance.now() + 5_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+};
+
+/** A container with one service of the same name on the network, attached. */
+const join = async ({ libnetwork }: Opened, network: string, name: string) => {
+  const sandbox = libnetwork.sandboxes().find(({ containerId }) => containerId === name);
+  const { id } = sandbox ?? (await libnetwork.createSandbox({ containerId: name }));
+  await libnetwork.sync();
+  const endpoint = await libnetwork.createEndpoint(network, { name });
+  await libnetwork.attach(endpoint.id, id);
+  return { endpoint: endpoint.id, sandbox: id };
+};
+
+const vnis = ({ libnetwork }: Opened) =>
+  libnetwork.networks().flatMap(({ scope, subnets }) => (scope === "global" ? subnets.map(({ vni }) => vni) : []));
+
+it("segment ids: in order, for the whole cluster, freed ones again, those asked for", async () => {
+  const global = new MemoryStore();
+  const [a, b] = [await node(global, "172.17.0.3"), await node(global, "172.17.0.4")];
+  const create = ({ libnetwork }: Opened, name: string, options = {}, subnets: string[] = []) =>
+    libnetwork.createNetwork({
+      name,
+      driver: "segment",
+      options,
+      subnets: subnets.map((pool) => ({ pool: parsePrefix(pool) })),
+    });
+  const first = await create(a, "first");
+  await b.libnetwork.sync();
+  await Promise.all([create(b, "second"), create(a, "third")]);
+  await create(b, "two", {}, ["10.8.0.0/24", "10.9.0.0/24"]);
+  await a.libnetwork.sync();
+  expect(vnis(a)).toEqual([256, 257, 258, 259, 260]);
+  await a.libnetwork.deleteNetwork(first.id);
+  await create(a, "fixed", { ids: "299" });
+  await create(a, "again");
+  expect(vnis(a)).toEqual([257, 258, 259, 260, 299, 256]);
+  await expect(create(a, "taken", { ids: "258" })).rejects.toMatchObject({ code: "segment-taken", status: 403 });
+  expect((await global.list("global/segments/")).map(({ key }) => key.split("/").at(-1))).toEqual([
+    "256",
+    "257",
+    "258",
+    "259",
+    "260",
+    "299",
+  ]);
+});
+
+it("a host has a network while an endpoint of it is attached there, with the endpoints of the others", async () => {
+  const global = new MemoryStore();
+  const [a, b] = [await node(global, "172.17.0.3"), await node(global, "172.17.0.4")];
+  const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+  const path = `/run/netns/1-${id.slice(0, 10)}`;
+  const fdb = ({ kernel }: Opened) =>
+    kernel.applied.flatMap((operation) =>
+      operation.op === "fdb.add" || operation.op === "fdb.delete"
+        ? [`${operation.op} ${operation.mac} ${operation.destination}`]
+        : [],
+    );
+  const c0 = await join(a, id, "c0");
+  expect(a.kernel.namespaces.has(path)).toBe(true);
+  expect(b.kernel.namespaces.has(path)).toBe(false);
+  expect(fdb(a)).toEqual([]);
+  const c1 = await join(b, id, "c1");
+  // Known to B before its first interface is there; A follows.
+  const seen = b.kernel.applied.map(({ op }) => op);
+  expect(seen.indexOf("fdb.add")).toBeGreaterThan(seen.indexOf("namespace.add"));
+  expect(fdb(b)).toEqual(["fdb.add 02:42:0a:00:00:02 172.17.0.3"]);
+  await eventually("A knows c1", () => fdb(a).includes("fdb.add 02:42:0a:00:00:03 172.17.0.4"));
+  await join(a, id, "c2");
+  expect(a.kernel.applied.filter(({ op }) => op === "fdb.add")).toHaveLength(1);
+  await b.libnetwork.detach(c1.endpoint, c1.sandbox);
+  await eventually("A forgets c1", () => fdb(a).includes("fdb.delete 02:42:0a:00:00:03 172.17.0.4"));
+  expect(b.kernel.namespaces.has(path)).toBe(false);
+  await a.libnetwork.detach(c0.endpoint, c0.sandbox);
+  expect(a.kernel.namespaces.has(path)).toBe(true);
+  await a.libnetwork.deleteSandbox(a.libnetwork.sandboxes().find(({ containerId }) => containerId === "c2")?.id ?? "");
+  expect(a.kernel.namespaces.has(path)).toBe(false);
+});
+
+it("a node without an address for it refuses to join, and changes nothing", async () => {
+  const global = new MemoryStore();
+  const a = await node(global, undefined);
+  const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+  const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
+  const endpoint = await a.libnetwork.createEndpoint(id, { name: "c" });
+  await expect(a.libnetwork.attach(endpoint.id, sandbox.id)).rejects.toMatchObject({ code: "no-vtep", status: 503 });
+  expect(a.libnetwork.endpoint(endpoint.id).sandboxId).toBeUndefined();
+});
+
+it("a way out comes with the first network that has none and goes with the last, and survives a crash", async () => {
+  const a = await node(new MemoryStore(), "172.17.0.3");
+  const names = () =>
+    a.libnetwork
+      .endpoints()
+      .filter(({ network }) => network === "docker_gwbridge")
+      .map(({ name, containerId }) => `${name} ${containerId}`);
+  const first = await a.libnetwork.createNetwork({ name: "first", driver: "segment" });
+  const second = await a.libnetwork.createNetwork({ name: "second", driver: "segment" });
+  const inner = await a.libnetwork.createNetwork({ name: "inner", driver: "segment", internal: true });
+  const web = await a.libnetwork.createNetwork({ name: "web", driver: "bridge" });
+  const { sandbox } = await join(a, inner.id, "c");
+  expect(names()).toEqual([]);
+  const one = await join(a, first.id, "c");
+  expect(names()).toEqual(["gateway_c c"]);
+  const two = await join(a, second.id, "c");
+  expect(names()).toEqual(["gateway_c c"]);
+  await a.libnetwork.detach(one.endpoint, sandbox);
+  expect(names()).toEqual(["gateway_c c"]);
+  // A bridge network is a way out itself.
+  const bridge = await join(a, web.id, "c");
+  expect(names()).toEqual([]);
+  await a.libnetwork.detach(bridge.endpoint, sandbox);
+  expect(names()).toEqual(["gateway_c c"]);
+  await a.libnetwork.detach(two.endpoint, sandbox);
+  expect(names()).toEqual([]);
+  // A crash between the two steps, in both directions: the start puts it right.
+  await a.libnetwork.attach(two.endpoint, sandbox);
+  await a.libnetwork.close();
+  const local = a.stores.local;
+  const [left] = (await local.list("local/endpoints/")).filter(({ value }) =>
+    JSON.stringify(value).includes("gateway_c"),
+  );
+  const { sandbox: _claim, ...free } = (left?.value ?? {}) as { sandbox?: unknown };
+  await local.transact({ puts: [{ key: left?.key ?? "", value: free as never }] });
+  await a.reopen();
+  expect(names()).toEqual(["gateway_c c"]);
+  await a.libnetwork.deleteSandbox(sandbox);
+  expect(names()).toEqual([]);
+  const long = await join(a, first.id, "f".repeat(63));
+  expect(names()[0]).toMatch(/^gateway_f{42}_[0-9a-f]{12} f{63}$/);
+  await a.libnetwork.detach(long.endpoint, long.sandbox);
+});
+
+it("the default route goes to the highest priority, and back when it leaves", async () => {
+  const a = await node(new MemoryStore(), undefined);
+  const networks = [];
+  for (const name of ["one", "two", "three"]) {
+    networks.push(await a.libnetwork.createNetwork({ name, driver: "bridge" }));
+  }
+  const { id: sandbox, key } = await a.libnetwork.createSandbox({ containerId: "c" });
+  const route = () => a.kernel.routes(key)["0.0.0.0/0"]?.split(" ").at(-1);
+  const endpoints: string[] = [];
+  for (const [n, network] of networks.entries()) {
+    const { id } = await a.libnetwork.createEndpoint(network.id, { name: "c" });
+    endpoints.push(id);
+    await a.libnetwork.attach(id, sandbox, { gatewayPriority: [0, 5, 5][n] ?? 0 });
+    expect(route()).toBe(["eth0", "eth1", "eth1"][n]);
+  }
+  await a.libnetwork.detach(endpoints[1] ?? "", sandbox);
+  expect(route()).toBe("eth2");
+  await a.libnetwork.detach(endpoints[2] ?? "", sandbox);
+  expect(route()).toBe("eth0");
+});

@@ -1,0 +1,80 @@
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { type Advertise, advertiseAddress } from "../cluster/advertise.ts";
+import { Cluster } from "../cluster/cluster.ts";
+import type { HostPlace } from "../controller/libnetwork.ts";
+import type { Observed } from "../linux/kernel.ts";
+import { addressOf } from "../net/prefix.ts";
+import type { Store } from "../store/store.ts";
+import type { Config } from "./config.ts";
+import { openGlobalStore } from "./global-store.ts";
+import type { Logger } from "./logger.ts";
+
+/** What makes this daemon a node among others. */
+
+const isClustered = (config: Config): boolean =>
+  config.scopes?.global?.client !== undefined || Boolean(config.cluster?.discovery);
+
+/** Where other hosts reach this one, found once the host's links and routes are known. */
+export class AdvertisedPlace {
+  readonly #config: Config;
+  readonly #logger: Logger;
+  readonly #hostMode: boolean;
+  advertise: Advertise | undefined;
+
+  /** @param env `_OVERLAY_HOST_MODE`, with any value, keeps overlays in the host's own namespace, as in the original */
+  constructor(config: Config, logger: Logger, env: Readonly<Record<string, string | undefined>>) {
+    this.#config = config;
+    this.#logger = logger;
+    this.#hostMode = env._OVERLAY_HOST_MODE !== undefined;
+  }
+
+  /** @throws NetworkError `invalid-advertise` */
+  of(host: Observed | undefined): HostPlace {
+    // A host that is alone needs no warning that nobody reaches it.
+    const log: Logger["log"] = (...line) => isClustered(this.#config) && this.#logger.log(...line);
+    this.advertise = advertiseAddress(this.#config.cluster?.address, host, log);
+    const { address } = this.advertise;
+    const link = host?.links.find(({ addresses }) => addresses.some((own) => addressOf(own) === address));
+    return {
+      vtep: address,
+      overlayHostMode: this.#hostMode,
+      ...(link && link.name !== "lo" && { underlayMtu: link.mtu }),
+    };
+  }
+}
+
+/** Registers the node and starts its gossip; undefined for a daemon that is configured to be alone. */
+export const startCluster = async (parts: {
+  readonly config: Config;
+  readonly store: Store | undefined;
+  readonly place: AdvertisedPlace;
+  readonly instance: string;
+  readonly logger: Logger;
+  readonly version: string;
+}): Promise<Cluster | undefined> => {
+  const { config, store, place, instance, logger, version } = parts;
+  const { cluster = {}, daemon = {} } = config;
+  if (!isClustered(config) || !place.advertise) return undefined;
+  const client = config.scopes?.global?.client;
+  return Cluster.start({
+    ...(store && client && { store, storePlace: `${client.provider}://${client.address}` }),
+    openStore: ({ scheme, servers, prefix }) =>
+      openGlobalStore({ provider: scheme, address: `${servers.join(",")}/${prefix}` }),
+    instance,
+    hostName: hostname(),
+    advertise: place.advertise,
+    ...(cluster.discovery && { discovery: cluster.discovery }),
+    ...(cluster.heartbeat !== undefined && { heartbeat: cluster.heartbeat * 1_000 }),
+    serf:
+      cluster.serf === false
+        ? false
+        : {
+            ...(cluster.serfPort !== undefined && { port: cluster.serfPort }),
+            runDir: join(daemon.execRoot ?? "/var/run/docker", "serf", instance),
+            debug: logger.level === "debug",
+          },
+    version,
+    log: (level, message, fields) => logger.log(level, message, fields),
+  });
+};

@@ -1,0 +1,142 @@
+// The process that a lab belongs to. Started by Lab.up with a channel to its caller: plan in, progress and the outcome back.
+import { appendFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import type { Server } from "node:net";
+import { join } from "node:path";
+import { badRequest } from "../errors.ts";
+import { errorData, type LabRequest } from "./control.ts";
+import { serveControl } from "./control-server.ts";
+import type { LabPlan } from "./lab-options.ts";
+import { controlSocket, isAlive, labDirectory, makeRuntimeBase, removeDirectory } from "./runtime-directory.ts";
+import { Supervisor } from "./supervisor.ts";
+
+export interface LabOrder {
+  readonly plan: LabPlan;
+  /** The lab outlives its caller. */
+  readonly detached: boolean;
+}
+
+/** Milliseconds for answers that are under way when the lab has ended. */
+const answerTime = 2_000;
+
+let supervisor: Supervisor | undefined;
+let directory = "";
+let control: Server | undefined;
+let ready = false;
+let ending: Promise<void> | undefined;
+
+const tell = (message: object): void => {
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
+};
+
+/** Everything goes; the directory last. */
+const end = (): Promise<void> => {
+  ending ??= (async () => {
+    await supervisor?.end();
+    if (directory !== "") removeDirectory(directory);
+  })();
+  return ending;
+};
+
+/** Who waits for an answer gets it before the process exits. */
+const endAndExit = (status: number): void =>
+  void end().finally(() => {
+    setTimeout(() => process.exit(status), answerTime).unref();
+    control?.close(() => process.exit(status));
+    if (!control) process.exit(status);
+  });
+
+/** Changes go one after the other. */
+let last: Promise<unknown> = Promise.resolve();
+const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+  const turn = last.then(work, work);
+  last = turn.catch(() => undefined);
+  return turn;
+};
+
+const handle = async (request: LabRequest): Promise<unknown> => {
+  if (request.do === "down") {
+    await end();
+    endAndExit(0);
+    return undefined;
+  }
+  const lab = supervisor;
+  if (!lab || !ready || ending) throw badRequest("lab-busy", "the lab is being set up or taken down");
+  switch (request.do) {
+    case "state":
+      return lab.state;
+    case "stop":
+      return inTurn(() => lab.stopDaemon(request.host, request.signal));
+    case "start":
+      return inTurn(() => lab.startDaemon(request.host));
+    case "reboot":
+      return inTurn(() => lab.reboot(request.host, request.fresh));
+    case "partition":
+      return inTurn(() => lab.partition(request.from, request.to));
+    case "heal":
+      return inTurn(() => lab.heal());
+    case "stop-store":
+      return inTurn(() => lab.stopStore());
+    case "start-store":
+      return inTurn(() => lab.startStore());
+  }
+};
+
+/**
+ * The directory appears under its name with a control socket that answers, so that a directory whose socket does not answer is a
+ * dead lab's.
+ */
+const claim = async (name: string): Promise<void> => {
+  const base = makeRuntimeBase();
+  const hidden = join(base, `.${name}.${process.pid}`);
+  rmSync(hidden, { recursive: true, force: true });
+  mkdirSync(hidden, { mode: 0o700 });
+  control = await serveControl(controlSocket(hidden), handle);
+  const wanted = labDirectory(name);
+  for (let tries = 0; ; tries++) {
+    try {
+      renameSync(hidden, wanted);
+      directory = wanted;
+      return;
+    } catch (error) {
+      if ((error as { code?: string }).code !== "ENOTEMPTY" || tries > 3) throw error;
+      if (await isAlive(wanted)) {
+        rmSync(hidden, { recursive: true, force: true });
+        throw badRequest("lab-exists", `the lab ${name} is running already`, {
+          hint: `look at it with: dnet lab ls; end it with: dnet lab down --name ${name}`,
+        });
+      }
+      rmSync(wanted, { recursive: true, force: true });
+    }
+  }
+};
+
+const run = async ({ plan, detached }: LabOrder): Promise<void> => {
+  process.on("disconnect", () => {
+    if (!ready || !detached) endAndExit(1);
+  });
+  try {
+    await claim(plan.name);
+    supervisor = await Supervisor.start(plan, directory, (text) => tell({ progress: text }));
+    void supervisor.ended.then(() => endAndExit(ending ? 0 : 1));
+    ready = true;
+    tell({ state: supervisor.state });
+  } catch (error) {
+    const data = errorData(error);
+    await end();
+    if (process.connected) process.send?.({ error: data }, undefined, undefined, () => process.exit(1));
+    else process.exit(1);
+  }
+};
+
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (error: unknown) => {
+    try {
+      appendFileSync(join(directory, "supervisor.log"), `${event}: ${error instanceof Error ? error.stack : error}\n`);
+    } catch {
+      // No directory yet, or no more.
+    }
+    endAndExit(70);
+  });
+}
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => endAndExit(0));
+process.once("message", (order) => void run(order as LabOrder));

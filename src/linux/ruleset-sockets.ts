@@ -1,0 +1,55 @@
+import { bind, close, recv, SO, SOCK, SOL_SOCKET, send, setsockopt, signalWhenReadable, socket } from "./libc.ts";
+import { AF } from "./netlink/constants.ts";
+import { decodeMessages, parseAck } from "./netlink/message.ts";
+import { encodeHold, groupNftables, isAcknowledgement, NETLINK_NETFILTER } from "./netlink/nftables.ts";
+import { NetlinkError } from "./netlink/socket.ts";
+
+/** Netlink sockets about the ruleset of the namespace in which the calling thread is; descriptors for whoever closes them. */
+
+/** struct sockaddr_nl */
+const address = (groups: number): Buffer => {
+  const bytes = Buffer.alloc(12);
+  bytes.writeUInt16LE(AF.NETLINK, 0);
+  bytes.writeUInt32LE(groups, 8);
+  return bytes;
+};
+
+/** A socket that gets a notification of every change of the ruleset; SIGIO says when to read it. */
+export const openRulesetWatch = (): number => {
+  const fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_NETFILTER);
+  try {
+    bind(fd, address(groupNftables));
+    signalWhenReadable(fd);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+};
+
+/** Makes the table of `encodeHold`; it stays until the descriptor is closed. @throws NetlinkError where the kernel knows no owners */
+export const holdConnections = (table: string): number => {
+  const fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_NETFILTER);
+  try {
+    // struct timeval, 10 s
+    const deadline = Buffer.alloc(16);
+    deadline.writeBigInt64LE(10n, 0);
+    setsockopt(fd, SOL_SOCKET, SO.RCVTIMEO, deadline);
+    bind(fd, address(0));
+    const { bytes, acknowledgements } = encodeHold(table);
+    send(fd, bytes);
+    const buffer = Buffer.alloc(16 * 1024);
+    for (let waiting = acknowledgements; waiting > 0; ) {
+      for (const message of decodeMessages(buffer.subarray(0, recv(fd, buffer)))) {
+        if (!isAcknowledgement(message)) continue;
+        const { errno, text } = parseAck(message);
+        if (errno !== 0) throw new NetlinkError(errno, text);
+        waiting--;
+      }
+    }
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+};
