@@ -1,5 +1,9 @@
 /** The library's public exports. */
 
+export { type Advertise, advertiseAddress } from "./cluster/advertise.ts";
+export { Cluster } from "./cluster/cluster.ts";
+export type { ClusterOptions, SerfOptions } from "./cluster/cluster-options.ts";
+export type { ClusterNode } from "./cluster/merge-nodes.ts";
 export type { Log } from "./controller/context.ts";
 export { Libnetwork, type LibnetworkOptions } from "./controller/libnetwork.ts";
 export type {

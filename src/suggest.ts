@@ -28,6 +28,7 @@ const synonyms: Readonly<Record<string, string>> = {
   networks: "network",
   services: "service",
   containers: "container",
+  nodes: "node",
   sandbox: "container",
   endpoint: "service",
 };

@@ -39,6 +39,28 @@ export interface ServiceResource extends EndpointSummary {
   readonly interface?: string;
 }
 
+/** A daemon of the cluster. */
+export interface NodeResource {
+  /** Eight hex digits. */
+  readonly id: string;
+  readonly name: string;
+  readonly address: string;
+  readonly state: "alive" | "gone" | "left";
+  readonly version: string;
+  /** True for the node that answers. */
+  readonly self: boolean;
+  readonly vtep?: string;
+  /** Since when it is in its state. */
+  readonly since?: string;
+  readonly started?: string;
+  readonly heartbeat?: string;
+  readonly boot_id?: string;
+  readonly serf_port?: number;
+  readonly serf_name?: string;
+  readonly serf_status?: string;
+  readonly rtt_ms?: number;
+}
+
 export interface SandboxResource {
   readonly id: string;
   readonly key: string;

@@ -1,6 +1,7 @@
 import type { Controller, EndpointInfo } from "../controller/model.ts";
 import { NetworkError, notFound } from "../errors.ts";
 import { parseBody } from "./body.ts";
+import { type NodeProvider, nodeRoutes } from "./node-routes.ts";
 import { endpointRequest, joinRequest, networkRequest, sandboxRequest, unpublishRequest } from "./requests.ts";
 import { networkResource, sandboxResource, serviceResource } from "./views.ts";
 
@@ -8,6 +9,7 @@ import { networkResource, sandboxResource, serviceResource } from "./views.ts";
 
 export interface Call {
   readonly controller: Controller;
+  readonly nodes: NodeProvider;
   readonly params: Readonly<Record<string, string>>;
   readonly query: Readonly<Record<string, string>>;
   /** The body as it came. */
@@ -258,5 +260,6 @@ const sandboxes: readonly Route[] = [
 export const routes: readonly Route[] = [
   ...[...networks, ...endpoints, ...services].map((route): Route => ({ ...route, shared: true })),
   ...sandboxes,
+  ...nodeRoutes,
   { method: "GET", path: "/healthz", status: 200, run: () => ({ status: "ok" }) },
 ];

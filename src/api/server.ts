@@ -3,11 +3,14 @@ import { isIP } from "node:net";
 import type { Controller } from "../controller/model.ts";
 import { badRequest, errorText, NetworkError, notFound, shown } from "../errors.ts";
 import { readBody } from "./body.ts";
+import { loneNode, type NodeProvider } from "./node-routes.ts";
 import { findRoute } from "./router.ts";
 import type { Route } from "./routes.ts";
 
 export interface ApiOptions {
   readonly controller: Controller;
+  /** The nodes of the cluster; without them `GET /nodes` answers this node alone. */
+  readonly nodes?: NodeProvider;
   readonly log: (level: "debug" | "info" | "warning" | "error", message: string) => void;
   readonly version: string;
   /** Host names that clients may use over TCP, beside IP addresses and localhost. */
@@ -41,7 +44,7 @@ const answer = async (options: ApiOptions, request: IncomingMessage, response: S
 };
 
 const run = async (
-  { controller, log }: ApiOptions,
+  { controller, log, version, nodes = loneNode("", version) }: ApiOptions,
   route: Route,
   params: Readonly<Record<string, string>>,
   query: Readonly<Record<string, string>>,
@@ -59,7 +62,7 @@ const run = async (
     const stale = await controller.sync(abort.signal);
     if (stale) response.setHeader("x-dnet-stale-since", stale.since.toISOString());
   }
-  const result = await route.run({ controller, params, query, body, signal: abort.signal });
+  const result = await route.run({ controller, nodes, params, query, body, signal: abort.signal });
   if (route.method !== "GET") {
     log("debug", `${route.method} ${request.url} took ${(performance.now() - began).toFixed(1)} ms`);
   }

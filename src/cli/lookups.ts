@@ -1,4 +1,4 @@
-import type { NetworkResource, SandboxResource, ServiceResource } from "../api/resources.ts";
+import type { NetworkResource, NodeResource, SandboxResource, ServiceResource } from "../api/resources.ts";
 import { type Client, ClientError } from "./client.ts";
 
 /** From what a person types to objects: exact names first, then a prefix of an id, at least 4 digits and unique. */
@@ -70,5 +70,17 @@ export const findSandbox = async (client: Client, text: string): Promise<Sandbox
   const byId = await get<SandboxResource>(client, `/sandboxes?${query({ "partial-id": text })}`);
   const found = byId.filter(({ id }) => id.startsWith(text));
   if (found.length > 1) throw new ClientError(`${text} is the beginning of ${found.length} ids: give more digits`);
+  return found[0];
+};
+
+/** A node by its id, its name, or the beginning of its id. @throws ClientError `resource not found NAME` */
+export const findNode = async (client: Client, text: string): Promise<NodeResource> => {
+  const all = text === "" ? [] : await get<NodeResource>(client, "/nodes");
+  const named = all.filter(({ id, name }) => id === text || name === text);
+  const found = named.length > 0 || !isPartialId(text) ? named : all.filter(({ id }) => id.startsWith(text));
+  if (found.length > 1) {
+    throw new ClientError(`${text} fits ${found.length} nodes, ${found.map(({ id }) => id).join(" and ")}: give an id`);
+  }
+  if (!found[0]) throw new ClientError(`resource not found ${text}`);
   return found[0];
 };

@@ -4,6 +4,7 @@ import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
 import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
+import { nodeGroup } from "./commands/node.ts";
 import { serviceGroup } from "./commands/service.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
 import { commandHelp, commandUsage, groupHelp, groupUsage, topHelp } from "./help.ts";
@@ -25,7 +26,7 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, labGroup];
+const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, nodeGroup, labGroup];
 /** Commands whose output may be out of date while the daemon's store is away; others say so by failing. */
 const shows = ["ls", "info"];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];

@@ -1,13 +1,11 @@
-import { readFileSync } from "node:fs";
 import { errorText, noService } from "../errors.ts";
 import { type Ip, tryParseIp } from "../net/ip.ts";
-import type { Clock } from "../store/lease-book.ts";
 import type { Store } from "../store/store.ts";
-import type { Advertise } from "./advertise.ts";
 import { pause } from "./backoff.ts";
-import { type DiscoverySpec, parseDiscovery, samePlace } from "./discovery.ts";
+import { bootId } from "./boot-id.ts";
+import type { ClusterOptions, SerfOptions, StorePlace } from "./cluster-options.ts";
+import { type DiscoverySpec, parseDiscovery, samePlace, tryParseDiscovery } from "./discovery.ts";
 import type { JoinAddress } from "./join-address.ts";
-import type { Log } from "./log.ts";
 import { type ClusterNode, mergeNodes, type NodeTags } from "./merge-nodes.ts";
 import { followNodeFile } from "./node-file.ts";
 import { alivePrefix, type NodeRecord } from "./node-record.ts";
@@ -18,48 +16,6 @@ import type { QueryHandler, UserEventHandler } from "./serf/handlers.ts";
 import type { MembershipEvent } from "./serf/member-table.ts";
 import { Membership, type QueryAnswer } from "./serf/membership.ts";
 import type { Member } from "./serf/messages.ts";
-
-export type StorePlace = Extract<DiscoverySpec, { readonly scheme: "consul" | "etcd" }>;
-
-export interface SerfOptions {
-  /** Port of the gossip; 7946 without one. The next free one is taken where it is not. */
-  readonly port?: number;
-  readonly rpcPort?: number;
-  /** `[cluster] encrypt`: base64 of 16, 24 or 32 bytes. */
-  readonly encrypt?: string;
-  /** A directory of this daemon's own: `<execRoot>/serf/<instance>`. It is removed at the end. */
-  readonly runDir: string;
-  /** The agent's lines of level debug go to the log. */
-  readonly debug?: boolean;
-  /** Path of the program, in place of `serf` in PATH. */
-  readonly binary?: string;
-}
-
-export interface ClusterOptions {
-  /** The shared store: nodes register there. Stays the caller's. */
-  readonly store?: Store;
-  /** Where that store is, in the form of a discovery URL: `consul://172.17.0.1:8500/custom_prefix`. */
-  readonly storePlace?: string;
-  /** Opens the store of a discovery URL that is not the shared one; the cluster closes it. */
-  readonly openStore?: (place: StorePlace) => Store | Promise<Store>;
-  readonly instance: string;
-  readonly hostName: string;
-  readonly advertise: Advertise;
-  /** Where VXLAN tunnels end, when that is another address. */
-  readonly vtep?: Ip;
-  /** `[cluster] discovery`; without one the nodes of the shared store find each other. */
-  readonly discovery?: string;
-  /** Milliseconds; 10 s without one. */
-  readonly heartbeat?: number;
-  /** `false` for none. */
-  readonly serf: SerfOptions | false;
-  readonly version: string;
-  readonly log: Log;
-  /** Gives up the start. */
-  readonly signal?: AbortSignal;
-  readonly clock?: Clock;
-  readonly now?: () => number;
-}
 
 const standardHeartbeat = 10_000;
 /** Milliseconds that a start waits for the store; after that it goes on, and the registration is tried again and again. */
@@ -103,7 +59,7 @@ export class Cluster {
    */
   static async start(options: ClusterOptions): Promise<Cluster> {
     const discovery = options.discovery ? parseDiscovery(options.discovery) : undefined;
-    const place = options.storePlace ? parseDiscovery(options.storePlace) : undefined;
+    const place = options.storePlace ? tryParseDiscovery(options.storePlace) : undefined;
     if (options.serf && options.serf.encrypt !== undefined) checkEncryptKey(options.serf.encrypt);
     const cluster = new Cluster(options);
     try {
@@ -163,13 +119,13 @@ export class Cluster {
     if (this.#membership) yield* this.#membership.events(signal);
   }
 
-  /** Tells every member, this one included: at most 512 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
+  /** Tells every member, this one included: at most 470 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
   async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
     await this.#gossip().userEvent(name, payload, signal);
   }
 
   /**
-   * Asks every member, or those named, this one included: at most 1024 bytes with the name. Yields answers until `timeout` (ms).
+   * Asks every member, or those named, this one included: at most 700 bytes with its name and theirs. Yields answers until `timeout` (ms).
    * @throws NetworkError `payload-too-large`, `serf-unavailable`
    */
   query(
@@ -185,7 +141,7 @@ export class Cluster {
     return this.#membership?.onUserEvent(name, handler) ?? (() => undefined);
   }
 
-  /** One handler answers the queries of a name, with at most 1024 bytes. @returns what ends it */
+  /** One handler answers the queries of a name, with at most 800 bytes. @returns what ends it */
   onQuery(name: string, handler: QueryHandler): () => void {
     return this.#membership?.onQuery(name, handler) ?? (() => undefined);
   }
@@ -231,11 +187,12 @@ export class Cluster {
 
   async #open(place: StorePlace): Promise<Store | undefined> {
     const { openStore, log } = this.#options;
-    if (openStore) return openStore(place);
-    log(
-      "warning",
-      `discovery ${place.scheme}://${place.servers.join(",")}/${place.prefix}: that store cannot be opened`,
-    );
+    try {
+      if (openStore) return await openStore(place);
+      log("warning", `discovery: there is no client for ${place.scheme}`);
+    } catch (error) {
+      log("warning", `discovery: the store of ${place.scheme} cannot be opened: ${errorText(error)}`);
+    }
     return undefined;
   }
 
@@ -276,7 +233,7 @@ export class Cluster {
   #startSerf(serf: SerfOptions | false, discovery: string): void {
     if (!serf) return;
     const { instance, hostName, advertise, vtep, version, log } = this.#options;
-    const binary = serf.binary ?? findProgram("serf");
+    const binary = findProgram(serf.binary ?? "serf");
     if (binary === undefined) {
       log("warning", "serf is not installed: there is no gossip between the nodes, the store alone says who is alive");
       return;
@@ -340,12 +297,3 @@ export class Cluster {
 
 /** To listen on every address of the host, in the family of one that is not its own. */
 const anyAddress = (address: Ip): Ip => tryParseIp(address.includes(":") ? "::" : "0.0.0.0") ?? address;
-
-/** Differs after every boot of the host; empty where the kernel does not tell. */
-const bootId = (): string => {
-  try {
-    return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  } catch {
-    return "";
-  }
-};

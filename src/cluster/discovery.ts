@@ -46,6 +46,15 @@ export const parseDiscovery = (text: string): DiscoverySpec => {
   }
 };
 
+/** `parseDiscovery` without the error: undefined where the text is no such URL. */
+export const tryParseDiscovery = (text: string): DiscoverySpec | undefined => {
+  try {
+    return parseDiscovery(text);
+  } catch {
+    return undefined;
+  }
+};
+
 const ofStore = (scheme: "consul" | "etcd", rest: string, text: string): DiscoverySpec => {
   const cut = rest.indexOf("/");
   const [hosts, prefix] = cut < 0 ? [rest, ""] : [rest.slice(0, cut), rest.slice(cut + 1).replace(/\/+$/, "")];
@@ -55,7 +64,7 @@ const ofStore = (scheme: "consul" | "etcd", rest: string, text: string): Discove
     return part.trim();
   });
   if (scheme === "consul" && servers.length > 1) throw invalid(text, "consul has one address, that of an agent");
-  if (prefix !== "" && !/^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/.test(prefix)) {
+  if (prefix !== "" && !prefix.split("/").every((part) => /^[A-Za-z0-9_.-]+$/.test(part) && !/^\.+$/.test(part))) {
     throw invalid(text, `the prefix ${shown(prefix)} has letters, digits and _ . - between single slashes`);
   }
   return { scheme, servers, prefix };

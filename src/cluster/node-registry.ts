@@ -104,23 +104,20 @@ export class NodeRegistry {
   async close(deadline = 2_000): Promise<void> {
     if (this.#abort.signal.aborted) return;
     this.#abort.abort();
-    await Promise.all(this.#running);
     const signal = AbortSignal.timeout(deadline);
-    const expired = pause(deadline, new AbortController().signal);
-    const { id } = this.#self;
     const leave = async () => {
+      await Promise.all(this.#running);
       if (!this.#registered) return;
       const record = { ...this.#self, left: this.#time() };
-      const puts = [{ key: nodeKey(id), value: json(record) }];
-      await this.#options.store.transact({ puts, deletes: [aliveKey(id)] }, signal);
+      const puts = [{ key: nodeKey(record.id), value: json(record) }];
+      await this.#options.store.transact({ puts, deletes: [aliveKey(record.id)] }, signal);
       await this.#lease?.revoke(signal);
     };
-    await Promise.race([
-      expired,
-      leave().catch((error: unknown) => {
-        this.#options.log("debug", `this node could not sign off in the store: ${errorText(error)}`);
-      }),
-    ]);
+    const left = leave().catch((error: unknown) => {
+      this.#options.log("debug", `this node could not sign off in the store: ${errorText(error)}`);
+    });
+    // A store may be deaf to signals, too.
+    await Promise.race([left, pause(deadline, new AbortController().signal)]);
   }
 
   async #stayRegistered(first: () => void): Promise<void> {
@@ -160,12 +157,14 @@ export class NodeRegistry {
     const known = this.#registered && this.#table.has(id);
     const puts = known && !this.#changed ? [alive] : [{ key: nodeKey(id), value: json(this.#self) }, alive];
     this.#changed = false;
+    let written = false;
     try {
-      await store.transact({ puts }, signal);
-    } catch (error) {
-      this.#changed = true;
-      throw error;
+      written = (await store.transact({ puts }, signal)).ok;
+    } finally {
+      // The answer may be lost: nobody knows what the store has.
+      if (!written) this.#changed = true;
     }
+    if (!written) throw new Error("the store refuses the heartbeat");
   }
 
   #reregister(): void {
@@ -188,8 +187,10 @@ export class NodeRegistry {
         }
       } catch (error) {
         if (signal.aborted) return;
-        this.#lost.set(prefix, errorText(error));
-        log("warning", `the nodes in the store cannot be followed: ${errorText(error)}; trying again`);
+        const reason = errorText(error);
+        if (!this.#lost.has(prefix))
+          log("warning", `${prefix} in the store cannot be followed: ${reason}; trying again`);
+        this.#lost.set(prefix, reason);
       }
       await pause(backoff.next(), signal, this.#clock);
     }

@@ -53,6 +53,12 @@ describe("configuration", () => {
       '[scopes.global.client]\nprovider = "zookeeper"\naddress = "x"\n',
       "Error parsing config x.toml, line 2: scopes.global.client.provider: unknown provider; there are consul and etcd",
     ],
+    [
+      '[cluster]\ndiscovery = "zk://127.0.0.1:2181"\n',
+      /line 2: cluster\.discovery: "zk:\/\/127\.0\.0\.1:2181": it begins with one of consul:\/\/, etcd:\/\/, nodes:\/\/, file:\/\/$/,
+    ],
+    ['[cluster]\nencrypt = "c2VjcmV0"\n', /line 2: cluster\.encrypt: it is not base64 of 16, 24 or 32 bytes$/],
+    ["[cluster]\nserfRpcPort = 0\n", /line 2: cluster\.serfRpcPort: /],
     ['[scopes.nosuch.client]\nprovider = "consul"\naddress = "x"\n', /line 1: scopes/],
   ])("%j is refused with line and field", (source, expected) => {
     if (typeof expected === "string") expect(error(source)).toBe(expected);

@@ -1,6 +1,8 @@
 import { parse, TomlError } from "smol-toml";
 import * as z from "zod";
-import { badRequest, type NetworkError } from "../errors.ts";
+import { parseDiscovery } from "../cluster/discovery.ts";
+import { checkEncryptKey } from "../cluster/serf/agent-config.ts";
+import { badRequest, errorText, type NetworkError } from "../errors.ts";
 import { distance } from "../suggest.ts";
 import { providers, storeConfigSchema } from "./global-store.ts";
 
@@ -13,6 +15,15 @@ const path = z
   });
 const text = z.string().max(4096);
 const port = z.int().min(1).max(65535);
+/** Text that a reader elsewhere must understand; its error, without the field's name, which stands before it anyway. */
+const checkedBy = (read: (text: string) => unknown) =>
+  text.superRefine((value, context) => {
+    try {
+      if (value !== "") read(value);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: errorText(error).replace(/^invalid [a-z.]+: /, "") });
+    }
+  });
 
 const storeClient = z.strictObject({
   provider: z.enum(providers, `unknown provider; there are ${providers.join(" and ")}`),
@@ -38,11 +49,15 @@ export const configSchema = z.strictObject({
     .optional(),
   cluster: z
     .strictObject({
-      discovery: text.optional(),
+      discovery: checkedBy(parseDiscovery).optional(),
       address: text.optional(),
       heartbeat: z.int().min(1).max(3600).optional(),
       serf: z.boolean().optional(),
       serfPort: port.optional(),
+      /** Of serf's RPC on the loopback; any free one without it. */
+      serfRpcPort: port.optional(),
+      /** Key of the gossip: base64 of 16, 24 or 32 bytes. */
+      encrypt: checkedBy(checkEncryptKey).optional(),
     })
     .optional(),
   scopes: z.partialRecord(z.enum(["global", "local"]), z.strictObject({ client: storeClient.optional() })).optional(),
@@ -95,6 +110,7 @@ const knownKeys = [
   ...["title", "daemon", "cluster", "scopes", "datastore", "orchestration", "global", "local", "client"],
   ...["debug", "dataDir", "execRoot", "defaultNetwork", "defaultDriver", "labels", "hosts", "hostNames", "firewall"],
   ...["discovery", "address", "heartbeat", "serf", "serfPort", "provider", "config", "agent", "bind", "peer"],
+  ...["serfRpcPort", "encrypt"],
 ] as const;
 const byLowerCase = new Map<string, string>(knownKeys.map((key) => [key.toLowerCase(), key]));
 

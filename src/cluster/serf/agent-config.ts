@@ -31,6 +31,8 @@ export const agentConfigText = (config: SerfAgentConfig): string =>
       ...(config.encrypt !== undefined && { encrypt_key: config.encrypt }),
       log_level: config.debug ? "debug" : "info",
       leave_on_terminate: true,
+      // How long a leaving agent waits until the others have heard; they may all be leaving as well.
+      broadcast_timeout: "1s",
       // A name is used by one daemon only: what has the same name is what this daemon was before, at another address.
       disable_name_resolution: true,
     },

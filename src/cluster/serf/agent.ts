@@ -30,8 +30,6 @@ export interface SerfAgentOptions {
   /** The agent's own log at level debug, with memberlist's lines. */
   readonly debug?: boolean;
   readonly log: Log;
-  /** Path of the program; found in PATH where none is given. */
-  readonly binary?: string;
 }
 
 /** A running agent and how to talk to it. */
@@ -43,19 +41,19 @@ export interface AgentAccess {
   readonly authKey: string;
 }
 
-/** Where a program is found; undefined where it is not installed. */
-export const findProgram = (name: string, path = process.env.PATH ?? ""): string | undefined =>
-  [...path.split(delimiter), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"]
-    .filter((directory) => directory.startsWith("/"))
-    .map((directory) => join(directory, name))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK);
-        return statSync(file).isFile();
-      } catch {
-        return false;
-      }
-    });
+/** Where a program is found, given its name or path; undefined where it is not installed. */
+export const findProgram = (name: string): string | undefined => {
+  const standard = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"];
+  const places = [...(process.env.PATH ?? "").split(delimiter), ...standard].filter((place) => place.startsWith("/"));
+  return (name.startsWith("/") ? [name] : places.map((place) => join(place, name))).find((file) => {
+    try {
+      accessSync(file, constants.X_OK);
+      return statSync(file).isFile();
+    } catch {
+      return false;
+    }
+  });
+};
 
 /** Milliseconds an agent has to open its RPC after its start. */
 const startDeadline = 20_000;

@@ -4,7 +4,7 @@ import type { SerfRpcClient } from "./rpc-client.ts";
 
 /** Takes a user event. What it throws is logged. */
 export type UserEventHandler = (payload: Buffer) => void | Promise<void>;
-/** Answers a query with at most 1024 bytes; undefined is no answer. */
+/** Answers a query with at most 800 bytes; undefined is no answer. */
 export type QueryHandler = (payload: Buffer, signal: AbortSignal) => Promise<Uint8Array | undefined>;
 
 /** Handlers that may be at work at the same time; what comes then is dropped, as a lost packet would be. */

@@ -6,16 +6,12 @@ import type { Log } from "../log.ts";
 import type { AgentAccess } from "./agent.ts";
 import { roundTrip } from "./coordinate.ts";
 import { Handlers, type QueryHandler, type UserEventHandler } from "./handlers.ts";
+import { Joiner, type JoinerOptions } from "./joiner.ts";
 import { type MembershipEvent, MemberTable } from "./member-table.ts";
 import type { Member, SerfEvent } from "./messages.ts";
-import { standardSerfPort } from "./ports.ts";
 import { SerfRpcClient } from "./rpc-client.ts";
 
-export interface MembershipOptions {
-  /** Port of addresses that name none. */
-  readonly port?: number;
-  /** How the log calls where the addresses come from: `consul`. */
-  readonly discovery: string;
+export interface MembershipOptions extends Pick<JoinerOptions, "port" | "discovery"> {
   readonly log: Log;
   /** Milliseconds between two full looks at the members and their coordinates. */
   readonly interval?: number;
@@ -29,9 +25,6 @@ export interface QueryAnswer {
 
 /** Events that may wait for one reader of `events()`. */
 const maxWaiting = 10_000;
-/** Addresses that are joined in one call; serf tries them one after the other, up to 10 s each. */
-const joinBatch = 5;
-const joinTimeout = 60_000;
 /** Members whose round-trip time is asked for in one look. */
 const maxCoordinates = 1_000;
 
@@ -43,17 +36,14 @@ export class Membership {
   readonly #options: MembershipOptions;
   readonly #table = new MemberTable();
   readonly #handlers: Handlers;
+  readonly #joiner: Joiner;
   readonly #readers = new Set<EventQueue<MembershipEvent>>();
   readonly #listeners = new Set<() => void>();
   readonly #rtts = new Map<string, number>();
-  #addresses: readonly JoinAddress[] = [];
   #client: SerfRpcClient | undefined;
   /** Ends what follows one agent. */
   #session: AbortController | undefined;
   #running: Promise<unknown> = Promise.resolve();
-  /** Wakes the joining loop. */
-  #joinNow: () => void = () => undefined;
-  #joined = new Set<string>();
   /** The agent has just started and does not know yet whom the one before it knew. */
   #newAgent = true;
   #closed = false;
@@ -61,6 +51,11 @@ export class Membership {
   constructor(options: MembershipOptions) {
     this.#options = options;
     this.#handlers = new Handlers(options.log);
+    this.#joiner = new Joiner({
+      ...options,
+      members: () => this.members(),
+      onJoined: (client, signal) => this.#sync(client, signal),
+    });
   }
 
   agentUp(access: AgentAccess): void {
@@ -68,10 +63,9 @@ export class Membership {
     if (this.#closed) return;
     const session = new AbortController();
     this.#session = session;
-    this.#joined.clear();
     this.#newAgent = true;
     const { signal } = session;
-    this.#running = Promise.all([this.#running, this.#follow(access, signal), this.#keepJoined(access, signal)]);
+    this.#running = Promise.all([this.#running, this.#follow(access, signal), this.#joiner.run(access, signal)]);
   }
 
   agentDown(): void {
@@ -117,18 +111,17 @@ export class Membership {
 
   /** What discovery shows now; those that are no members yet are joined. */
   setAddresses(addresses: readonly JoinAddress[]): void {
-    this.#addresses = addresses;
-    this.#joinNow();
+    this.#joiner.setAddresses(addresses);
   }
 
-  /** Tells every member, this one included; 512 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
+  /** Tells every member, this one included; at most 470 bytes with the name. @throws NetworkError `payload-too-large`, `serf-unavailable` */
   async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
     await this.#connected().userEvent(name, payload, signal);
   }
 
   /**
    * Asks every member, or those named, this one included. Yields answers as they come; ends after `timeout` (ms).
-   * @throws NetworkError `payload-too-large` past 1024 bytes with the name, `serf-unavailable`
+   * @throws NetworkError `payload-too-large` past 700 bytes with its name and theirs, `serf-unavailable`
    */
   async *query(
     name: string,
@@ -174,7 +167,7 @@ export class Membership {
       try {
         client = await connectTo(access, signal);
         const events = await client.stream(signal);
-        if (first) await this.#join(client, access, this.#knownPlaces(access), signal);
+        if (first) await this.#joiner.rejoin(client, access, signal);
         await this.#sync(client, signal);
         first = false;
         this.#newAgent = false;
@@ -224,78 +217,6 @@ export class Membership {
       const rtt = own && other && roundTrip(own, other);
       if (rtt !== undefined) this.#rtts.set(name, rtt);
     }
-  }
-
-  /** Joins what discovery shows and is no member, now and again. */
-  async #keepJoined(access: AgentAccess, signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(1_000, 30_000);
-    while (!signal.aborted) {
-      const wake = new AbortController();
-      this.#joinNow = () => wake.abort();
-      const missing = this.#missing(access);
-      if (missing.length === 0) {
-        backoff.reset();
-        await pause(30_000, AbortSignal.any([signal, wake.signal]));
-        continue;
-      }
-      let client: SerfRpcClient | undefined;
-      try {
-        // A connection of its own: serf answers one request after the other, and an address that is dead takes its time.
-        client = await connectTo(access, signal);
-        if (await this.#join(client, access, missing, signal)) backoff.reset();
-      } catch (error) {
-        if (!signal.aborted) this.#options.log("debug", `serf: ${errorText(error)}`);
-      } finally {
-        client?.close();
-      }
-      await pause(backoff.next(), AbortSignal.any([signal, wake.signal]));
-    }
-  }
-
-  /** Addresses of discovery that are neither this agent nor a member that is alive. */
-  #missing(access: AgentAccess): readonly string[] {
-    const own = this.#table.get(access.name);
-    const alive = new Set(
-      this.members()
-        .filter(({ status }) => status === "alive")
-        .map(({ address, port }) => joinText({ host: address, port }, 0)),
-    );
-    if (own) alive.add(joinText({ host: own.address, port: access.port }, 0));
-    return this.#addresses
-      .map((address) => joinText(address, this.#options.port ?? standardSerfPort))
-      .filter((text) => !alive.has(text));
-  }
-
-  /** Where the members of an agent that died were. */
-  #knownPlaces(access: AgentAccess): readonly string[] {
-    return this.members()
-      .filter(({ name, status }) => name !== access.name && status === "alive")
-      .slice(0, joinBatch)
-      .map(({ address, port }) => joinText({ host: address, port }, 0));
-  }
-
-  /** @returns whether somebody answered */
-  async #join(
-    client: SerfRpcClient,
-    access: AgentAccess,
-    all: readonly string[],
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    const { log, discovery } = this.#options;
-    // Not always the same ones first, when there are many and some are dead.
-    const start = Math.floor(Math.random() * all.length);
-    const batch = [...all.slice(start), ...all.slice(0, start)].slice(0, joinBatch);
-    if (batch.length === 0) return false;
-    const { joined, complaint } = await client.join(batch, joinTimeout, signal);
-    const message = `joined ${joined} of ${batch.length} nodes: ${batch.join(", ")}`;
-    log("debug", complaint === "" ? message : `${message}; ${complaint}`, { discovery });
-    const news = batch.filter((text) => !this.#joined.has(text));
-    for (const text of news) if (this.#joined.size < maxWaiting) this.#joined.add(text);
-    if (joined > 0) {
-      await this.#sync(client, signal);
-      if (news.length > 0) log("info", `${access.name} joined the cluster at ${news.join(", ")}`, { discovery });
-    }
-    return joined > 0;
   }
 
   async #sync(client: SerfRpcClient, signal: AbortSignal): Promise<void> {

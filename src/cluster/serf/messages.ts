@@ -147,6 +147,8 @@ const queryRecordSchema = z.object({ Type: textOf(32), From: textOf(255), Payloa
 /** @throws NetworkError `serf-protocol` */
 export const toQueryRecord = (value: unknown): QueryRecord => {
   const { Type, From, Payload } = checked(queryRecordSchema, value);
+  // When the time of a query is up, serf 0.9 may send empty answers of nobody before it says that it is done.
+  if (From === "" && Type !== "done") return { kind: "other" };
   if (Type === "response") return { kind: "response", from: From, payload: Payload };
   if (Type === "ack") return { kind: "ack", from: From };
   return Type === "done" ? { kind: "done" } : { kind: "other" };

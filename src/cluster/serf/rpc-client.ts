@@ -1,9 +1,10 @@
 import { connect, type Socket } from "node:net";
 import { encode } from "@msgpack/msgpack";
 import type * as z from "zod";
-import { badRequest, errorText, type NetworkError, noService } from "../../errors.ts";
+import { errorText, type NetworkError, noService } from "../../errors.ts";
 import { EventQueue } from "../event-queue.ts";
 import { FrameReader } from "./frames.ts";
+import { checkSize, maxAnswer, maxQuery, maxUserEvent, printable } from "./limits.ts";
 import {
   type Coordinate,
   checked,
@@ -29,9 +30,6 @@ export interface SerfRpcOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Bytes of name and payload of a user event, and of a query or its answer (serf's own limits). */
-export const maxUserEvent = 512;
-export const maxQuery = 1_024;
 /** Events and answers that may wait for a reader. */
 const maxWaiting = 10_000;
 
@@ -143,7 +141,7 @@ export class SerfRpcClient {
     return this.#ask("stats", undefined, statsSchema, signal);
   }
 
-  /** Sends an event to every member, this one included. @throws NetworkError `payload-too-large` past 512 bytes with its name */
+  /** Sends an event to every member, this one included. @throws NetworkError `payload-too-large` past 470 bytes with its name */
   async userEvent(name: string, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
     checkSize("a user event", name, payload, maxUserEvent);
     await this.#call("event", { Name: name, Payload: payload, Coalesce: false }, signal);
@@ -151,25 +149,25 @@ export class SerfRpcClient {
 
   /**
    * Asks every member, or those named. Ends after `timeout` (ms).
-   * @throws NetworkError `payload-too-large` past 1024 bytes with its name
+   * @throws NetworkError `payload-too-large` past 700 bytes with its name and theirs
    */
   async query(
     name: string,
     payload: Uint8Array,
     options: { readonly timeout: number; readonly nodes?: readonly string[]; readonly signal?: AbortSignal },
   ): Promise<AsyncIterable<QueryRecord>> {
-    checkSize("a query", name, payload, maxQuery);
+    // Each name that it is for has a head of its own.
+    checkSize("a query", [name, ...(options.nodes ?? [])].join("...."), payload, maxQuery);
     const queue = new EventQueue<QueryRecord>(maxWaiting);
     const sequence = this.#sequence;
     this.#sinks.set(sequence, {
       take: (body) => {
         const record = toQueryRecord(body);
-        // Answers past the limit are dropped: one query must not end the connection.
-        if (record.kind !== "done") queue.push(record);
-        else {
+        if (record.kind === "done") {
           this.#sinks.delete(sequence);
           queue.end();
-        }
+          // Answers past the limit are dropped: one query must not end the connection.
+        } else if (record.kind !== "other") queue.push(record);
         return true;
       },
       end: (error) => queue.end(error),
@@ -193,9 +191,9 @@ export class SerfRpcClient {
     return queue;
   }
 
-  /** Answers a query that came by the stream. @throws NetworkError `payload-too-large` past 1024 bytes */
+  /** Answers a query that came by the stream. @throws NetworkError `payload-too-large` past 800 bytes */
   async respond(id: number, payload: Uint8Array, signal?: AbortSignal): Promise<void> {
-    checkSize("the answer to a query", "", payload, maxQuery);
+    checkSize("the answer to a query", "", payload, maxAnswer);
     await this.#call("respond", { ID: id, Payload: payload }, signal);
   }
 
@@ -252,8 +250,8 @@ export class SerfRpcClient {
           else reject(noService("serf-refused", `serf refuses ${command}: ${printable(error)}`));
         },
       });
-      this.#socket.write(encode({ Command: command, Seq: sequence }));
-      if (body !== undefined) this.#socket.write(encode(body));
+      const header = encode({ Command: command, Seq: sequence });
+      this.#socket.write(body === undefined ? header : Buffer.concat([header, encode(body)]));
     });
   }
 
@@ -267,10 +265,14 @@ export class SerfRpcClient {
     const { Seq, Error: complaint } = checked(headerSchema, object);
     const waiting = this.#waiting.get(Seq);
     if (waiting) {
-      this.#waiting.delete(Seq);
       if (complaint !== "") waiting.fail(complaint);
-      if (waiting.hasBody) this.#next = (body) => waiting.settle(body);
-      else waiting.settle(undefined);
+      // It waits until the body is there, too: the connection may end in between.
+      const settle = (body: unknown) => {
+        this.#waiting.delete(Seq);
+        waiting.settle(body);
+      };
+      if (waiting.hasBody) this.#next = settle;
+      else settle(undefined);
       return;
     }
     const sink = this.#sinks.get(Seq);
@@ -288,17 +290,3 @@ export class SerfRpcClient {
     this.#sinks.clear();
   }
 }
-
-const checkSize = (what: string, name: string, payload: Uint8Array, most: number): void => {
-  const size = Buffer.byteLength(name) + payload.length;
-  if (size > most) {
-    throw badRequest("payload-too-large", `${what} holds at most ${most} bytes, its name included, not ${size}`);
-  }
-};
-
-/** What other hosts may have put into a complaint, on one line and bounded. */
-const printable = (text: string): string =>
-  text
-    .replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ")
-    .trim()
-    .slice(0, 500);

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { pause } from "../backoff.ts";
 
 /**
@@ -12,13 +12,13 @@ interface AgentProcess {
   readonly started: string;
 }
 
-/** Undefined where there is no such process, or only its remains. */
+/** Undefined where there is no such process, or only its remains: no thread of it that could hold a port. */
 const startOf = (pid: number): string | undefined => {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     // The name, in brackets, may hold anything.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" ? undefined : fields[19];
+    return fields[0] === "Z" && readdirSync(`/proc/${pid}/task`).length <= 1 ? undefined : fields[19];
   } catch {
     return undefined;
   }
