@@ -21,3 +21,8 @@ echo "installing Debian packages: ${need[*]} ..."
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+# These packages start a server of their own; only their programs are wanted.
+for pair in etcd-server:etcd serf:serf; do
+  case " ${need[*]} " in *" ${pair%%:*} "*) ;; *) continue ;; esac
+  ! command -v systemctl >/dev/null 2>&1 || "${as_root[@]}" systemctl disable -q --now "${pair##*:}.service" 2>/dev/null || true
+done
