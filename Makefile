@@ -24,7 +24,7 @@ setup: $(STAMP)
 
 packages:
 	@scripts/packages.sh
-	@scripts/consul.sh
+	@scripts/consul.sh || true
 
 build: setup
 	@$(RUN) node scripts/build.ts

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir="$PWD/.cache/consul"
-[ -x "$dir/consul" ] && exit 0
+if [ -x "$dir/consul" ] || command -v consul >/dev/null 2>&1; then exit 0; fi
 fail() {
   echo "Consul is missing: $1. Put a consul binary (1.4 or newer) into PATH, or name it in DNET_CONSUL." >&2
   exit 1

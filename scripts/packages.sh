@@ -22,3 +22,8 @@ export DEBIAN_FRONTEND=noninteractive
 # Another program that installs is waited for.
 "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=120 update -qq
 "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+# These packages start a server of their own; only their programs are wanted.
+for pair in etcd-server:etcd serf:serf; do
+  case " ${need[*]} " in *" ${pair%%:*} "*) ;; *) continue ;; esac
+  ! command -v systemctl >/dev/null 2>&1 || "${as_root[@]}" systemctl disable -q --now "${pair##*:}.service" 2>/dev/null || true
+done

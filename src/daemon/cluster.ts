@@ -70,6 +70,8 @@ export const startCluster = async (parts: {
       cluster.serf === false
         ? false
         : {
+            ...(cluster.serfRpcPort !== undefined && { rpcPort: cluster.serfRpcPort }),
+            ...(cluster.encrypt !== undefined && { encrypt: cluster.encrypt }),
             ...(cluster.serfPort !== undefined && { port: cluster.serfPort }),
             runDir: join(daemon.execRoot ?? "/var/run/docker", "serf", instance),
             debug: logger.level === "debug",

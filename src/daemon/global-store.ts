@@ -63,7 +63,7 @@ export const openGlobalStore = async ({ provider, address, config = {} }: StoreC
   }
   const password = secretOf(config.password, config.passwordFile);
   return EtcdStore.open({
-    servers: places.map(({ server }) => server),
+    address: places.map(({ server }) => `${server}/${prefix}`),
     prefix,
     ...(config.username !== undefined && { username: config.username }),
     ...(password !== undefined && { password }),

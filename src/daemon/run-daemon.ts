@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import type { Server } from "node:http";
+import type { RequestListener, Server } from "node:http";
+import { loneNode } from "../api/node-routes.ts";
 import { createApi } from "../api/server.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Libnetwork } from "../controller/libnetwork.ts";
@@ -101,7 +102,14 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       log: (level, message) => logger.log(level, message),
     });
     cluster = await startCluster({ config, store, place, instance: controller.node, logger, version: options.version });
-    const servers = await openApi(options, addresses, controller, config, logger);
+    const api = createApi({
+      controller,
+      nodes: cluster ?? loneNode(controller.node, options.version),
+      version: options.version,
+      allowedHosts: daemon.hostNames ?? [],
+      log: (level, message) => logger.log(level, message),
+    });
+    const servers = await openServers(addresses, api, logger);
     logger.log("info", `dnet ${options.version} is ready`, { after: `${Math.round(performance.now() - began)}ms` });
     logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
     await closeServers(servers);
@@ -112,19 +120,11 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
   }
 };
 
-const openApi = async (
-  options: DaemonOptions,
+const openServers = async (
   addresses: readonly ListenAddress[],
-  controller: Libnetwork,
-  config: Config,
+  api: RequestListener,
   logger: Logger,
 ): Promise<readonly Server[]> => {
-  const api = createApi({
-    controller,
-    version: options.version,
-    allowedHosts: config.daemon?.hostNames ?? [],
-    log: (level, message) => logger.log(level, message),
-  });
   const servers: Server[] = [];
   for (const address of addresses) {
     const server = await listen(address, api);

@@ -1,7 +1,7 @@
 import { appendFileSync, readFileSync, renameSync, statSync } from "node:fs";
 
 /** Bytes of a log file; then it becomes FILE.1 and a new one begins. */
-const limit = 32 << 20;
+const limit = 16 << 20;
 
 /** A log file that does not fill the file system (of memory, usually) that the lab's directory is on. */
 export class BoundedLog {

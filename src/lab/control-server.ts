@@ -38,7 +38,7 @@ export const serveControl = (path: string, handle: (request: LabRequest) => Prom
     });
   });
   return new Promise((resolve, reject) => {
-    server.once("error", reject);
+    server.on("error", reject);
     server.listen(path, () => resolve(server));
   });
 };

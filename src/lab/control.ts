@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { type ErrorKind, errorStatus, errorText, internal, NetworkError, noService } from "../errors.ts";
+import { type ErrorKind, errorStatus, errorText, NetworkError, noService } from "../errors.ts";
 
 /** What a lab's supervisor can be asked, over its unix socket: one JSON line, one JSON line back. */
 
@@ -42,7 +42,7 @@ export const ask = <T>(path: string, request: LabRequest, deadline = 300_000): P
       reject(noService("lab-gone", `the lab's supervisor does not answer on ${path}`, { cause }));
     const socket = connect(path);
     let text = "";
-    socket.setTimeout(deadline, () => socket.destroy(internal("lab-gone", `no answer within ${deadline / 1000} s`)));
+    socket.setTimeout(deadline, () => socket.destroy(noService("lab-gone", `no answer within ${deadline / 1000} s`)));
     socket.on("error", gone);
     socket.on("data", (chunk) => {
       text += chunk.toString();

@@ -19,6 +19,8 @@ while kill -0 "$cat" 2>/dev/null; do wait "$cat" || true; done`;
 
 /** In the LAN's network namespace. Arguments: the lab's directory, the gateway's address with its length. */
 const labInit = `set -e
+# Its last words end every process it sees: those of its own pid namespace, or it must not run.
+[ $$ = 1 ] || exit 1
 mount -n -t tmpfs -o mode=700 dnet-lab "$1/private"
 ip link set lo up
 ip link add lan0 type bridge forward_delay 0

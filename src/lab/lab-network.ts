@@ -1,3 +1,4 @@
+import { noService } from "../errors.ts";
 import { lan, macOf, outside } from "./addresses.ts";
 import { initCommand } from "./init-scripts.ts";
 import { Place, runCommand } from "./place.ts";
@@ -15,11 +16,13 @@ export class LabNetwork {
     this.lan = place;
   }
 
+  /** @throws NetworkError `no-user-namespace`, `lab-command` */
   static async start(directory: string, userNamespace: boolean): Promise<LabNetwork> {
+    if (userNamespace) await checkUserNamespaces();
     const unshare = [
       "unshare",
       ...(userNamespace ? ["--user", "--map-root-user"] : []),
-      ...["--net", "--mount", "--uts", "--pid", "--fork", "--"],
+      ...["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--"],
     ];
     const gateway = `${lan.gateway}/${lan.length}`;
     const command = [...unshare, ...initCommand(directory, "lab", gateway)];
@@ -90,3 +93,15 @@ export class LabNetwork {
     await place.script(ends, [address, mac]);
   }
 }
+
+const checkUserNamespaces = async (): Promise<void> => {
+  try {
+    await runCommand(["unshare", "--user", "--map-root-user", "true"]);
+  } catch (cause) {
+    const text = "an ordinary user's lab needs a user namespace, and this machine does not allow it";
+    const hint =
+      "run it as root, or allow them: sysctl kernel.unprivileged_userns_clone=1 (Debian), " +
+      "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), user.max_user_namespaces above 0";
+    throw noService("no-user-namespace", text, { cause, hint });
+  }
+};

@@ -45,11 +45,17 @@ const endAndExit = (status: number): void =>
     if (!control) process.exit(status);
   });
 
-/** Changes go one after the other. */
-let last: Promise<unknown> = Promise.resolve();
-const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-  const turn = last.then(work, work);
-  last = turn.catch(() => undefined);
+/**
+ * Changes of one thing (a host, the store, the partitions) go one after the other, those of different things side by side: a daemon that
+ * waits for the store to come back must not keep it from coming back.
+ */
+const last = new Map<string, Promise<unknown>>();
+const inTurn = <T>(thing: string, work: () => Promise<T>): Promise<T> => {
+  const turn = (last.get(thing) ?? Promise.resolve()).then(work);
+  last.set(
+    thing,
+    turn.catch(() => undefined),
+  );
   return turn;
 };
 
@@ -65,19 +71,19 @@ const handle = async (request: LabRequest): Promise<unknown> => {
     case "state":
       return lab.state;
     case "stop":
-      return inTurn(() => lab.stopDaemon(request.host, request.signal));
+      return inTurn(request.host, () => lab.stopDaemon(request.host, request.signal));
     case "start":
-      return inTurn(() => lab.startDaemon(request.host));
+      return inTurn(request.host, () => lab.startDaemon(request.host));
     case "reboot":
-      return inTurn(() => lab.reboot(request.host, request.fresh));
+      return inTurn(request.host, () => lab.reboot(request.host, request.fresh));
     case "partition":
-      return inTurn(() => lab.partition(request.from, request.to));
+      return inTurn("lan", () => lab.partition(request.from, request.to));
     case "heal":
-      return inTurn(() => lab.heal());
+      return inTurn("lan", () => lab.heal());
     case "stop-store":
-      return inTurn(() => lab.stopStore());
+      return inTurn("store", () => lab.stopStore());
     case "start-store":
-      return inTurn(() => lab.startStore());
+      return inTurn("store", () => lab.startStore());
   }
 };
 

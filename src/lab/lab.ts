@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { badRequest, internal, noService, notFound, shown } from "../errors.ts";
+import { badRequest, internal, notFound, shown } from "../errors.ts";
 import { hostName } from "./addresses.ts";
 import { readLog } from "./bounded-log.ts";
 import { ask, type ErrorData, type LabRequest, toError } from "./control.ts";
@@ -102,7 +102,7 @@ export class Lab {
     return new Lab(plan.name);
   }
 
-  /** The running lab of a name; without one, the only lab that runs. @throws NetworkError `no-lab`, `lab-name` */
+  /** The running lab of a name; without one, the only lab that runs. @throws NetworkError `no-lab`, `which-lab`, `lab-name` */
   static async open(name?: string): Promise<Lab> {
     const up = "start one with: dnet lab up";
     if (name !== undefined) {
@@ -110,10 +110,10 @@ export class Lab {
       throw notFound("no-lab", `no lab ${name} is running`, { hint: `see dnet lab ls, or ${up} --name ${name}` });
     }
     const [first, ...others] = await Lab.list();
-    if (!first) throw noService("no-lab", "no lab is running", { hint: up });
+    if (!first) throw notFound("no-lab", "no lab is running", { hint: up });
     if (others.length === 0) return first;
     const names = [first, ...others].map((lab) => lab.name).join(", ");
-    throw badRequest("no-lab", `several labs are running: ${names}`, { hint: "say which one with --name" });
+    throw badRequest("which-lab", `several labs are running: ${names}`, { hint: "say which one with --name" });
   }
 
   /** The labs of this user that run; not those that are being set up or taken down. */
@@ -161,6 +161,11 @@ export class Lab {
   /** Ends every process and removes everything. */
   down(): Promise<void> {
     return this.ask({ do: "down" });
+  }
+
+  /** For `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.down();
   }
 
   /** Asks the supervisor. @throws NetworkError `lab-gone` where there is none any more */

@@ -77,6 +77,7 @@ export class Place {
     const lines = await new Promise<readonly string[]>((resolve, reject) => {
       const fail = (reason: string) => {
         init.stdin.end();
+        init.kill("SIGKILL");
         reject(internal("lab-command", `the lab could not be set up: ${reason}`));
       };
       const timer = setTimeout(() => fail(`no answer within ${stepDeadline / 1000} s`), stepDeadline);

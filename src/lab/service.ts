@@ -73,22 +73,30 @@ export class Service {
     }
   }
 
-  /** Ends it, where it runs, and waits for its end; after the deadline by force. */
+  /** Ends it, where it runs, and waits for its end; what does not end in time is killed. @throws NetworkError `lab-service` */
   async stop(signal: "TERM" | "KILL"): Promise<void> {
-    if (!this.#child) return;
-    await this.#signal(signal);
-    const timer = setTimeout(() => void this.#signal("KILL"), stepDeadline / 4);
-    await this.#exited;
-    clearTimeout(timer);
+    for (const kind of [signal, "KILL"] as const) {
+      if (!this.running) return;
+      await this.#signal(kind);
+      if (await this.#endsWithin(stepDeadline / 2)) return;
+    }
+    throw internal("lab-service", `${this.#options.name} does not end`);
   }
 
-  /** By the pid inside: the child that is known here is nsenter, which only waits. */
-  async #signal(signal: "TERM" | "KILL"): Promise<void> {
-    try {
-      await this.#options.place.script('kill -s "$1" "$(cat "/run/lab/$2.pid")"', [signal, this.#options.name]);
-    } catch (error) {
-      if (this.running) throw error;
-    }
+  /** By the pid inside: the child that is known here is nsenter, which only waits. It may have ended by itself. */
+  async #signal(kind: "TERM" | "KILL"): Promise<void> {
+    const script = 'read -r pid <"/run/lab/$2.pid"; kill -s "$1" "$pid"';
+    await this.#options.place.script(`{ ${script}; } 2>/dev/null || true`, [kind, this.#options.name]);
+  }
+
+  async #endsWithin(milliseconds: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), milliseconds);
+    });
+    const ended = await Promise.race([this.#exited.then(() => true), late]);
+    clearTimeout(timer);
+    return ended;
   }
 
   get #pidFile(): string {

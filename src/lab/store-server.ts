@@ -10,7 +10,7 @@ const data = "/var/lib/docker";
 
 const consul = (): readonly string[] => [
   ...[findConsul(), "agent", "-server", "-bootstrap-expect=1", `-data-dir=${data}`, "-node=store"],
-  ...[`-bind=${lan.store}`, "-client=0.0.0.0", "-log-level=info", "-disable-host-node-id"],
+  ...[`-bind=${lan.store}`, "-client=0.0.0.0", "-log-level=info"],
   // Elects itself in a second; the default is for clusters on slow machines.
   ...["-hcl", "performance { raft_multiplier = 1 } disable_update_check = true"],
 ];

@@ -13,6 +13,9 @@ import { Relay } from "./relay.ts";
 import { Service } from "./service.ts";
 import { storeServer } from "./store-server.ts";
 
+/** Hosts that are set up at once; more only wait for the same processors. */
+const lanes = 4;
+
 interface LabHost {
   /** From 1. */
   readonly n: number;
@@ -81,17 +84,23 @@ export class Supervisor {
       this.#store = { place, server };
       progress(`store ${store} on ${storeEndpoint(store)} ready`);
     }
-    // One after the other: they share one machine's processors anyway, and errors are told of the first one.
-    for (let n = 1; n <= hosts; n++) {
-      const name = hostName(n);
-      const directory = makePlaceDirectory(this.#plan, this.#directory, name);
-      writeFileSync(join(directory, "dnet.toml"), daemonConfig(this.#plan, n));
-      const place = await this.#network.addMachine(name, hostAddress(n));
-      const host = { n, place, daemon: this.#daemonOf(name, place) };
-      this.#hosts.push(host);
-      await host.daemon.start();
-      progress(`host ${name} on ${hostAddress(n)} ready: dnet -H tcp://127.0.0.1:${port + n - 1}`);
-    }
+    const waiting = Array.from({ length: hosts }, (_, index) => index + 1).values();
+    const lane = async (): Promise<void> => {
+      for (const n of waiting) await this.#addHost(n, progress);
+    };
+    await Promise.all(Array.from({ length: lanes }, lane));
+    this.#hosts.sort((a, b) => a.n - b.n);
+  }
+
+  async #addHost(n: number, progress: (text: string) => void): Promise<void> {
+    const name = hostName(n);
+    const directory = makePlaceDirectory(this.#plan, this.#directory, name);
+    writeFileSync(join(directory, "dnet.toml"), daemonConfig(this.#plan, n));
+    const place = await this.#network.addMachine(name, hostAddress(n));
+    const host = { n, place, daemon: this.#daemonOf(name, place) };
+    this.#hosts.push(host);
+    await host.daemon.start();
+    progress(`host ${name} on ${hostAddress(n)} ready: dnet -H tcp://127.0.0.1:${this.#plan.port + n - 1}`);
   }
 
   get state(): LabState {

@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import type { NetworkError } from "../../errors.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { LabState, StoreKind } from "../../lab/lab-state.ts";
@@ -141,7 +142,7 @@ and in your directory, and exits with its status. Without --, flags of the comma
     const child = await lab.place(host).spawn(command, { stdio: "inherit" });
     return new Promise<number>((resolve, reject) => {
       child.once("error", reject);
-      child.once("exit", (status) => resolve(status ?? 128));
+      child.once("exit", (status, signal) => resolve(status ?? 128 + (signal ? constants.signals[signal] : 0)));
     });
   }),
 };
