@@ -128,8 +128,8 @@ export class EndpointManager {
       const teardown = sandbox && detachPlan(this.#context, record, this.#others(record, sandbox), sandbox);
       const network = requireNetwork(this.#context, record.network);
       await this.#commitOrFail(network, record, undefined, signal);
-      await this.#context.naming.changed(undefined, record);
-      if (teardown) await this.#context.kernel.teardown(teardown);
+      const forgotten = this.#context.naming.changed(undefined, record);
+      await all(forgotten, teardown && this.#context.kernel.teardown(teardown));
       return false;
     });
     if (moved) await this.delete(id, force, signal);
@@ -205,8 +205,7 @@ export class EndpointManager {
       const teardown = detachPlan(this.#context, endpoint, this.#others(endpoint, sandbox), sandbox);
       const { sandbox: _claim, ...free } = endpoint;
       await this.#commitOrFail(requireNetwork(this.#context, endpoint.network), endpoint, free, signal);
-      await this.#context.naming.changed(free, endpoint);
-      await this.#context.kernel.teardown(teardown);
+      await all(this.#context.naming.changed(free, endpoint), this.#context.kernel.teardown(teardown));
     });
   }
 
@@ -230,6 +229,11 @@ export class EndpointManager {
     }
   }
 }
+
+/** Waits for all, also when one fails: the locks are held until the last is over. @throws the first error */
+const all = async (...work: readonly (Promise<void> | undefined)[]): Promise<void> => {
+  for (const result of await Promise.allSettled(work)) if (result.status === "rejected") throw result.reason;
+};
 
 /** Every key that an endpoint owns. */
 export const endpointKeys = (record: EndpointRecord): readonly string[] => [

@@ -53,9 +53,18 @@ export class SandboxNaming implements Naming {
 
   async open(sandbox: SandboxRecord, signal?: AbortSignal, fresh = false): Promise<void> {
     const view = this.#table.view(this.#scope(sandbox));
-    await this.#writeResolvConf(sandbox, fresh);
-    await this.#writeHosts(sandbox, fresh);
-    const resolver = sandbox.host ? undefined : await this.#resolver(sandbox, view, signal);
+    const [opened, ...written] = await Promise.allSettled([
+      sandbox.host ? undefined : this.#resolver(sandbox, view, signal),
+      this.#writeResolvConf(sandbox, fresh),
+      this.#writeHosts(sandbox, fresh),
+    ]);
+    if (opened.status === "rejected") throw opened.reason;
+    const resolver = opened.value;
+    for (const result of written) {
+      if (result.status === "fulfilled") continue;
+      await resolver?.close();
+      throw result.reason;
+    }
     this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
   }
 
