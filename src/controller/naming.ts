@@ -88,8 +88,8 @@ export class SandboxNaming implements Naming {
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
     try {
-      const script = resolverRedirect(udp.port, tcp.port);
-      await kernel.apply(plan({ op: "nft.apply", namespace, script }), signal);
+      const redirect = resolverRedirect(udp.port, tcp.port);
+      await kernel.apply(plan({ op: "nft.redirect", namespace, redirect }), signal);
     } catch (error) {
       await resolver.close();
       throw error;

@@ -6,9 +6,10 @@ import { encodeAddress } from "./netlink/address.ts";
 import { flag, rtm } from "./netlink/constants.ts";
 import { type DecodedLink, decodeLink, encodeLinkAdd, encodeLinkSet, getLinkRequest } from "./netlink/link.ts";
 import { encodeFdb, encodeNeighbor } from "./netlink/neighbor.ts";
+import { batch, encodeRedirect } from "./netlink/redirect.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
-import type { NetlinkSocket } from "./netlink/socket.ts";
+import { type NetlinkSocket, netfilterTransaction } from "./netlink/socket.ts";
 import { applyNft } from "./nft.ts";
 import { inverse, type LinkSpec, type NamespaceRef, type Operation, type Plan, type RouteSpec } from "./plan.ts";
 import { setSysctl } from "./sysctl.ts";
@@ -173,6 +174,11 @@ export class Executor {
       }
       case "nft.apply":
         this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
+        return operation;
+      case "nft.redirect":
+        this.#namespaces.enter(operation.namespace, () =>
+          netfilterTransaction(batch.begin, encodeRedirect(operation.redirect), batch.end),
+        );
         return operation;
     }
   }

@@ -4,6 +4,7 @@ import { AF, flag, nlmsg } from "./constants.ts";
 import { decodeMessages, encodeMessage, malformed, type NetlinkMessage, parseAck } from "./message.ts";
 
 const NETLINK_ROUTE = 0;
+const NETLINK_NETFILTER = 12;
 const SOL_NETLINK = 270;
 /** netlink.h: NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK */
 const option = { CAP_ACK: 10, EXT_ACK: 11, GET_STRICT_CHK: 12 } as const;
@@ -25,14 +26,14 @@ export class NetlinkError extends NetworkError {
   }
 }
 
-/** A routing netlink socket of the namespace in which the calling thread is when it is opened. Synchronous. */
+/** A netlink socket, of routing where nothing else is said, of the namespace in which the calling thread is when it is opened. Synchronous. */
 export class NetlinkSocket {
   readonly #fd: number;
   readonly #buffer = Buffer.alloc(64 * 1024);
   #sequence = 1;
 
-  constructor() {
-    this.#fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_ROUTE);
+  constructor(protocol: number = NETLINK_ROUTE) {
+    this.#fd = socket(AF.NETLINK, SOCK.RAW, protocol);
     const on = Buffer.from([1, 0, 0, 0]);
     for (const name of Object.values(option)) setsockopt(this.#fd, SOL_NETLINK, name, on);
     // struct timeval, 10 s: the kernel answers at once; a wait without an end would stop the whole worker.
@@ -50,11 +51,20 @@ export class NetlinkSocket {
    * @throws NetlinkError of the first that was refused
    */
   request(...requests: readonly Request[]): void {
+    this.transact([], requests, []);
+  }
+
+  /** The same between messages that are not answered, unless they are refused. */
+  transact(before: readonly Request[], requests: readonly Request[], after: readonly Request[]): void {
     const first = this.#sequence;
-    const messages = requests.map(({ type, flags = 0, body }) =>
-      encodeMessage({ type, flags: flag.REQUEST | flag.ACK | flags, sequence: this.#next(), body }),
+    const encode =
+      (more: number) =>
+      ({ type, flags = 0, body }: Request): Buffer =>
+        encodeMessage({ type, flags: flag.REQUEST | more | flags, sequence: this.#next(), body });
+    send(
+      this.#fd,
+      Buffer.concat([...before.map(encode(0)), ...requests.map(encode(flag.ACK)), ...after.map(encode(0))]),
     );
-    send(this.#fd, Buffer.concat(messages));
     let refusal: NetlinkError | undefined;
     let waiting = requests.length;
     while (waiting > 0) {
@@ -64,6 +74,8 @@ export class NetlinkSocket {
         waiting--;
         const { errno: number, text } = parseAck(message);
         if (number !== 0) refusal ??= new NetlinkError(number, text);
+        // Refused as a whole: nothing after it is answered.
+        if (number !== 0 && message.sequence < first + before.length) waiting = 0;
       }
     }
     if (refusal) throw refusal;
@@ -132,3 +144,16 @@ export class NetlinkSocket {
     return decodeMessages(this.#buffer.subarray(0, length));
   }
 }
+
+/**
+ * One transaction of the netfilter subsystem in the namespace in which the calling thread is: all of it, or nothing.
+ * @throws NetlinkError of the first message that was refused
+ */
+export const netfilterTransaction = (begin: Request, requests: readonly Request[], end: Request): void => {
+  const netfilter = new NetlinkSocket(NETLINK_NETFILTER);
+  try {
+    netfilter.transact([begin], requests, [end]);
+  } finally {
+    netfilter.close();
+  }
+};
