@@ -11,6 +11,12 @@ const option = { CAP_ACK: 10, EXT_ACK: 11, GET_STRICT_CHK: 12 } as const;
 /** A dump that the kernel flags as interrupted is read again, at most this often. */
 const dumpAttempts = 10;
 
+/**
+ * What is received, of all sockets of a thread: each reads and is done with it before another does. One of its own for every
+ * socket would be 64 KiB a sandbox, and holes in malloc's heap.
+ */
+const received = Buffer.alloc(64 * 1024);
+
 /** One request: header type, flags beside REQUEST and ACK, body. */
 export interface Request {
   readonly type: number;
@@ -29,7 +35,6 @@ export class NetlinkError extends NetworkError {
 /** A netlink socket, of routing where nothing else is said, of the namespace in which the calling thread is when it is opened. Synchronous. */
 export class NetlinkSocket {
   readonly #fd: number;
-  readonly #buffer = Buffer.alloc(64 * 1024);
   #sequence = 1;
 
   constructor(protocol: number = NETLINK_ROUTE) {
@@ -140,8 +145,8 @@ export class NetlinkSocket {
   }
 
   #receive(): readonly NetlinkMessage[] {
-    const length = recv(this.#fd, this.#buffer);
-    return decodeMessages(this.#buffer.subarray(0, length));
+    const length = recv(this.#fd, received);
+    return decodeMessages(received.subarray(0, length));
   }
 }
 
