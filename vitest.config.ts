@@ -6,7 +6,7 @@ export default defineConfig({
     // By default one core is left free, so that with two cores files would run one after the other.
     maxWorkers: availableParallelism(),
     projects: [
-      { test: { name: "unit", include: ["src/**/*.test.ts"], exclude: ["**/*.root.test.ts"] } },
+      { test: { name: "unit", include: ["src/**/*.test.ts"], exclude: ["**/*.root.test.ts"], testTimeout: 30_000 } },
       {
         test: {
           name: "root",

@@ -14,49 +14,59 @@ import type { Figures } from "./figures.ts";
 export const hundred = (n: number): string =>
   `attach ${Math.floor(n / 100) * 100 + 1}-${Math.floor(n / 100) * 100 + 100}`;
 
+/** A bridge network as the driver would be asked for it. */
+const networkOf = (digit: string, subnet: string): DriverNetwork => {
+  const id = digit.repeat(64);
+  const pool = parsePrefix(`${subnet}.0.0/16`);
+  const subnets = [{ pool, gateway: parseInterfaceAddress(`${subnet}.0.1/16`) }];
+  return { id, name: "floor", mark: `dnet:floor:${id}`, internal: false, ipv6: false, options: {}, subnets };
+};
+
+const table = "dnet_floor";
+
 /**
  * The floor: the kernel operations of a cycle by bare netlink from this thread, no daemon, store or names. One nft transaction a
  * network, as the daemon has it.
  */
-export const measureFloor = async (figures: Figures, rounds: number): Promise<void> => {
-  const namespaces = new Namespaces();
-  const executor = new Executor(namespaces);
-  const apply = (work: Plan) => {
-    const { errors } = executor.apply(work);
-    if (errors[0]) throw errors[0];
-  };
-  const driver = bridgeDriver();
-  const id = "f".repeat(64);
-  const network: DriverNetwork = {
-    id,
-    name: "floor",
-    mark: `dnet:floor:${id}`,
-    internal: false,
-    ipv6: false,
-    options: {},
-    subnets: [{ pool: parsePrefix("10.200.0.0/16"), gateway: parseInterfaceAddress("10.200.0.1/16") }],
-  };
-  const table = "dnet_floor";
-  const rules = driver.firewall(network);
-  if (!rules) throw new Error("no rules");
-  apply(plan({ op: "nft.apply", namespace: hostNamespace, script: firewallRuleset(table, []) }));
-  const make = plan(
-    { op: "nft.apply", namespace: hostNamespace, script: firewallAdd(table, rules) },
-    driver.createNetwork(network),
-  );
-  const remove = plan(driver.deleteNetwork(network), {
-    op: "nft.apply",
-    namespace: hostNamespace,
-    script: firewallRemove(table, rules),
-  });
-  for (let n = 0; n < Math.ceil(rounds / 4); n++) {
-    const began = performance.now();
-    await figures.time("network create", () => apply(make));
-    await figures.time("network delete", () => apply(remove));
-    figures.add("network create+delete", performance.now() - began);
+export class Floor {
+  readonly #figures: Figures;
+  readonly #namespaces = new Namespaces();
+  readonly #executor = new Executor(this.#namespaces);
+  readonly #driver = bridgeDriver();
+  readonly #network = networkOf("f", "10.200");
+  readonly #lasting = this.#plans(this.#network);
+  readonly #passing = this.#plans(networkOf("e", "10.201"));
+
+  constructor(figures: Figures) {
+    this.#figures = figures;
+    this.#apply(plan({ op: "nft.apply", namespace: hostNamespace, script: firewallRuleset(table, []) }));
+    this.#apply(this.#lasting.make);
   }
-  apply(make);
-  const wiring = (n: number) => {
+
+  #apply(work: Plan): void {
+    const { errors } = this.#executor.apply(work);
+    if (errors[0]) throw errors[0];
+  }
+
+  #plans(network: DriverNetwork): { readonly make: Plan; readonly remove: Plan } {
+    const rules = this.#driver.firewall(network);
+    if (!rules) throw new Error("no rules");
+    const batch = (script: string): Operation => ({ op: "nft.apply", namespace: hostNamespace, script });
+    return {
+      make: plan(batch(firewallAdd(table, rules)), this.#driver.createNetwork(network)),
+      remove: plan(this.#driver.deleteNetwork(network), batch(firewallRemove(table, rules))),
+    };
+  }
+
+  /** A network, made and removed. */
+  async network(): Promise<void> {
+    const began = performance.now();
+    await this.#figures.time("network create", () => this.#apply(this.#passing.make));
+    await this.#figures.time("network delete", () => this.#apply(this.#passing.remove));
+    this.#figures.add("network create+delete", performance.now() - began);
+  }
+
+  #wiring(n: number) {
     const path = `/run/docker/netns/floor${n}`;
     const endpoint = {
       id: n.toString(16).padStart(64, "0").split("").reverse().join(""),
@@ -66,7 +76,11 @@ export const measureFloor = async (figures: Figures, rounds: number): Promise<vo
       mac: parseMac("02:42:0a:c8:00:02"),
       options: {},
     };
-    const { attach, detach } = driver.attach(network, endpoint, { id, namespace: path, interfaceName: "eth0" });
+    const { attach, detach } = this.#driver.attach(this.#network, endpoint, {
+      id: this.#network.id,
+      namespace: path,
+      interfaceName: "eth0",
+    });
     const sandbox: readonly Operation[] = [
       { op: "namespace.add", path },
       { op: "sysctl.set", namespace: path, key: "net/ipv6/conf/default/disable_ipv6", value: "1" },
@@ -77,25 +91,33 @@ export const measureFloor = async (figures: Figures, rounds: number): Promise<vo
       route: { to: parsePrefix("0.0.0.0/0"), via: parseIp("10.200.0.1"), device: "eth0" },
     };
     return { path, sandbox, attach: plan(attach, route), detach };
-  };
-  for (let n = 0; n < rounds; n++) {
-    const { path, sandbox, attach, detach } = wiring(2 + (n % 10));
+  }
+
+  /** A sandbox, made, attached, detached and removed. */
+  async cycle(n: number): Promise<void> {
+    const { path, sandbox, attach, detach } = this.#wiring(2 + (n % 10));
     const began = performance.now();
-    await figures.time("sandbox create", () => apply(plan(...sandbox)));
-    await figures.time("attach", () => apply(attach));
-    await figures.time("detach", () => apply(detach));
-    await figures.time("sandbox delete", () => apply(plan({ op: "namespace.delete", path })));
-    figures.add("whole cycle", performance.now() - began);
+    await this.#figures.time("sandbox create", () => this.#apply(plan(...sandbox)));
+    await this.#figures.time("attach", () => this.#apply(attach));
+    await this.#figures.time("detach", () => this.#apply(detach));
+    await this.#figures.time("sandbox delete", () => this.#apply(plan({ op: "namespace.delete", path })));
+    this.#figures.add("whole cycle", performance.now() - began);
   }
-  // The kernel's own work for one more port of a bridge grows with those that it has.
-  for (let n = 0; n < 1000; n++) {
-    const { sandbox, attach } = wiring(2 + n);
-    apply(plan(...sandbox));
-    await figures.time(hundred(n), () => apply(attach));
+
+  /** So many sandboxes kept up at once: the kernel's own work for one more port of a bridge grows with those that it has. */
+  async keep(count: number): Promise<void> {
+    for (let n = 0; n < count; n++) {
+      const { sandbox, attach } = this.#wiring(2 + n);
+      this.#apply(plan(...sandbox));
+      await this.#figures.time(hundred(n), () => this.#apply(attach));
+    }
+    for (let n = 0; n < count; n++) this.#apply(plan({ op: "namespace.delete", path: this.#wiring(2 + n).path }));
   }
-  for (let n = 0; n < 1000; n++) apply(plan({ op: "namespace.delete", path: wiring(2 + n).path }));
-  apply(remove);
-  apply(plan({ op: "nft.apply", namespace: hostNamespace, script: `delete table inet ${table}\n` }));
-  closeNft();
-  namespaces.close();
-};
+
+  close(): void {
+    this.#apply(this.#lasting.remove);
+    this.#apply(plan({ op: "nft.apply", namespace: hostNamespace, script: `delete table inet ${table}\n` }));
+    closeNft();
+    this.#namespaces.close();
+  }
+}

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Figures, ms, quantileOf } from "./figures.ts";
-import { hundred, measureFloor } from "./floor.ts";
+import { Floor, hundred } from "./floor.ts";
 import { enterHost, startDaemon } from "./host.ts";
 import { cni } from "./peers.ts";
 import { Rest } from "./rest.ts";
@@ -39,18 +39,19 @@ const printTable = (title: string, figures: Figures, floor: Figures): void => {
 };
 
 const cli = (): void => {
-  const time = (args: readonly string[]): number => {
-    const times: number[] = [];
-    for (let n = 0; n < 30; n++) {
-      const began = performance.now();
-      spawnSync(process.execPath, args, { stdio: "ignore" });
-      times.push(performance.now() - began);
-    }
-    return quantileOf(times, 0.5);
+  const time = (...args: readonly string[]): number => {
+    const began = performance.now();
+    spawnSync(process.execPath, args, { stdio: "ignore" });
+    return performance.now() - began;
   };
   const entry = fileURLToPath(new URL("../dist/dnet.cjs", import.meta.url));
   const empty = fileURLToPath(new URL("./empty.cjs", import.meta.url));
-  const [base, list] = [time([empty]), time([entry, "-H", "unix:///run/bench.sock", "network", "ls"])];
+  const [empties, lists]: [number[], number[]] = [[], []];
+  for (let n = 0; n < 50; n++) {
+    empties.push(time(empty));
+    lists.push(time(entry, "-H", "unix:///run/bench.sock", "network", "ls"));
+  }
+  const [base, list] = [quantileOf(empties, 0.5), quantileOf(lists, 0.5)];
   console.log(
     `\ncli: network ls ${ms(list)} ms, an empty Node script ${ms(base)} ms, ratio ${(list / base).toFixed(2)}`,
   );
@@ -93,7 +94,8 @@ const names = async (rest: Rest): Promise<void> => {
 
 const bench = async (): Promise<void> => {
   const floor = new Figures();
-  await measureFloor(floor, rounds);
+  const bare = new Floor(floor);
+  await bare.keep(1000);
   const daemon = await startDaemon();
   const rest = new Rest(daemon.socket);
   try {
@@ -131,11 +133,16 @@ const bench = async (): Promise<void> => {
       const id = await networks.time("network create", () => rest.call<string>("POST", "/networks", { name: "n" }));
       await networks.time("network delete", () => rest.call("DELETE", `/networks/${id}`));
       networks.add("network create+delete", performance.now() - began);
+      await bare.network();
     }
     printTable("networks, one at a time", networks, floor);
 
     const alone = new Figures();
-    for (let n = 0; n < rounds; n++) await cycle(rest, "bench", `c${n}`, alone);
+    // By turns, so that whatever else the machine does is in both.
+    for (let n = 0; n < rounds; n++) {
+      await cycle(rest, "bench", `c${n}`, alone);
+      await bare.cycle(n);
+    }
     printTable(`${rounds} cycles, one at a time`, alone, floor);
 
     const four = new Figures();
@@ -160,6 +167,7 @@ const bench = async (): Promise<void> => {
     await cni(new Figures(), Math.ceil(rounds / 10));
     cli();
   } finally {
+    bare.close();
     rest.close();
     await daemon.stop();
   }

@@ -136,10 +136,10 @@ export class AttachmentManager {
    */
   async unwire(before: EndpointRecord, after: EndpointRecord | undefined, sandbox: SandboxRecord): Promise<void> {
     const others = this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== before.id);
-    await this.#context.naming.changed(after, before);
     const network = this.#context.state.knownNetwork(before.network);
     const leave = network ? this.#presence.leavePlan(network) : plan();
-    await this.#context.kernel.teardown(plan(detachPlan(this.#context, before, others, sandbox), leave));
+    const work = plan(detachPlan(this.#context, before, others, sandbox), leave);
+    await all(this.#context.naming.changed(after, before), this.#context.kernel.teardown(work));
   }
 
   /** Replaces an endpoint's record; false where it was changed in the meantime. */
@@ -148,6 +148,11 @@ export class AttachmentManager {
     return this.#context.state.commit(network.scope, { unchanged: [key], puts: [{ key, value: after }] }, signal);
   }
 }
+
+/** Waits for all, also when one fails: the locks are held until the last is over. @throws the first error */
+const all = async (...work: readonly Promise<void>[]): Promise<void> => {
+  for (const result of await Promise.allSettled(work)) if (result.status === "rejected") throw result.reason;
+};
 
 /** `name` or `container:alias`. @throws NetworkError `invalid-alias` with the original's text and its status */
 const checkAlias = (alias: string): string => {

@@ -54,9 +54,18 @@ export class SandboxNaming implements Naming {
   async open(sandbox: SandboxRecord, signal?: AbortSignal, fresh = false): Promise<void> {
     if (this.#running.has(sandbox.id)) return this.#refresh(sandbox.id);
     const view = this.#table.view(this.#scope(sandbox));
-    await this.#writeResolvConf(sandbox, fresh);
-    await this.#writeHosts(sandbox, fresh);
-    const resolver = sandbox.host ? undefined : await this.#resolver(sandbox, view, signal);
+    const [opened, ...written] = await Promise.allSettled([
+      sandbox.host ? undefined : this.#resolver(sandbox, view, signal),
+      this.#writeResolvConf(sandbox, fresh),
+      this.#writeHosts(sandbox, fresh),
+    ]);
+    if (opened.status === "rejected") throw opened.reason;
+    const resolver = opened.value;
+    for (const result of written) {
+      if (result.status === "fulfilled") continue;
+      await resolver?.close();
+      throw result.reason;
+    }
     this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
   }
 
@@ -80,8 +89,8 @@ export class SandboxNaming implements Naming {
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
     try {
-      const script = resolverRedirect(udp.port, tcp.port);
-      await kernel.apply(plan({ op: "nft.apply", namespace, script }), signal);
+      const redirect = resolverRedirect(udp.port, tcp.port);
+      await kernel.apply(plan({ op: "nft.redirect", namespace, redirect }), signal);
     } catch (error) {
       await resolver.close();
       throw error;

@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { redirectScript } from "../linux/redirect.ts";
 import { parseIp } from "../net/ip.ts";
 import { hostsFile, parseResolvConf, resolvConf, writeInPlace } from "./files.ts";
 import { resolverRedirect } from "./redirect.ts";
@@ -129,7 +130,7 @@ describe("the host's resolvers", () => {
 });
 
 it("the redirect takes ports and nothing else", () => {
-  const script = resolverRedirect(40_001, 40_002);
+  const script = redirectScript(resolverRedirect(40_001, 40_002));
   expect(script).toContain("ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:40001");
   expect(script).toContain("ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:40002");
   for (const port of [0, -1, 1.5, 65_536, Number.NaN]) expect(() => resolverRedirect(port, 1)).toThrow(RangeError);

@@ -99,11 +99,13 @@ export const writeInPlace = async (path: string, text: string): Promise<void> =>
   // To open a pipe that nobody reads would wait for a reader, in one of the few threads that all file work shares.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   await using file = await open(path, flags, 0o644);
-  if (!(await file.stat()).isFile()) throw badRequest("not-a-file", `${shown(path)} is not a regular file`);
+  const found = await file.stat();
+  if (!found.isFile()) throw badRequest("not-a-file", `${shown(path)} is not a regular file`);
   let written = 0;
   while (written < bytes.length) {
     written += (await file.write(bytes, written, bytes.length - written, written)).bytesWritten;
   }
-  await file.truncate(bytes.length);
-  await file.chmod(0o644);
+  // Each is a round trip to another thread: only where it changes something.
+  if (found.size > bytes.length) await file.truncate(bytes.length);
+  if ((found.mode & 0o7777) !== 0o644) await file.chmod(0o644);
 };

@@ -1,3 +1,6 @@
+import type { Redirect } from "../linux/redirect.ts";
+import { parseIp } from "../net/ip.ts";
+
 /** The address at which a sandbox finds its resolver. */
 export const resolverAddress = "127.0.0.11";
 /** The nftables table in the sandbox's namespace. */
@@ -9,24 +12,14 @@ const checkPort = (port: number): number => {
 };
 
 /**
- * The batch for `nft -f -` inside a sandbox that leads port 53 of 127.0.0.11 to the resolver's own ports, so that port
- * 53 stays free for the sandbox's programs. Loading it again replaces it.
+ * What leads port 53 of 127.0.0.11 to the resolver's own ports inside a sandbox, so that port 53 stays free for the sandbox's
+ * programs.
  * @throws RangeError where a port is none
  */
-export const resolverRedirect = (udpPort: number, tcpPort: number): string => {
-  const ports = [
-    ["udp", checkPort(udpPort)],
-    ["tcp", checkPort(tcpPort)],
-  ] as const;
-  const rules = ports.map(
-    ([protocol, port]) =>
-      `add rule ip ${redirectTable} output ip daddr ${resolverAddress} ${protocol} dport 53 dnat to ${resolverAddress}:${port}\n`,
-  );
-  // Emptied, not deleted and made again: taking a chain away makes the kernel wait for a grace period (13 ms). Replies find
-  // their way back by connection tracking.
-  return `table ip ${redirectTable} {
-  chain output { type nat hook output priority -100; policy accept; }
-}
-flush chain ip ${redirectTable} output
-${rules.join("")}`;
-};
+export const resolverRedirect = (udpPort: number, tcpPort: number): Redirect => ({
+  table: redirectTable,
+  address: parseIp(resolverAddress),
+  port: 53,
+  udp: checkPort(udpPort),
+  tcp: checkPort(tcpPort),
+});

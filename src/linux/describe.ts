@@ -6,6 +6,7 @@ import {
   type Operation,
   type RouteSpec,
 } from "./plan.ts";
+import { redirectScript } from "./redirect.ts";
 
 /** The command a person would type for an operation: what the debug log and `dnet explain` show. */
 
@@ -180,7 +181,10 @@ const commands = (operation: Operation): readonly string[] => {
     case "sysctl.set":
       return [inside(operation.namespace, `sysctl -w ${operation.key}=${quote(operation.value)}`)];
     case "nft.apply":
-      return [`${inside(operation.namespace, "nft -f -")} <<'EOF'\n${operation.script.trimEnd()}\nEOF`];
+    case "nft.redirect": {
+      const script = operation.op === "nft.apply" ? operation.script : redirectScript(operation.redirect);
+      return [`${inside(operation.namespace, "nft -f -")} <<'EOF'\n${script.trimEnd()}\nEOF`];
+    }
   }
 };
 

@@ -12,9 +12,10 @@ import {
 } from "./neighbor-executor.ts";
 import { encodeAddress } from "./netlink/address.ts";
 import { flag, rtm } from "./netlink/constants.ts";
+import { batch, encodeRedirect } from "./netlink/redirect.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
-import type { NetlinkSocket } from "./netlink/socket.ts";
+import { type NetlinkSocket, netfilterTransaction } from "./netlink/socket.ts";
 import { applyNft } from "./nft.ts";
 import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "./plan.ts";
 import { setSysctl } from "./sysctl.ts";
@@ -176,6 +177,11 @@ export class Executor {
         if (operation.namespace === hostNamespace) this.#batches.push(pid);
         return operation;
       }
+      case "nft.redirect":
+        this.#namespaces.enter(operation.namespace, () =>
+          netfilterTransaction(batch.begin, encodeRedirect(operation.redirect), batch.end),
+        );
+        return operation;
     }
   }
 }

@@ -114,4 +114,24 @@ describe("operations", () => {
     expect(inversePlan(operations)[0]).toMatchObject({ op: "nft.apply", script: "delete table ip t\n" });
     expect(inversePlan(operations)).toHaveLength(operations.length);
   });
+
+  it("of a redirect are batches for nft, as its command is", () => {
+    const redirect = { table: "t", address: parseIp("127.0.0.11"), port: 53, udp: 7, tcp: 8 };
+    const operation = { op: "nft.redirect", namespace: "host", redirect } as const;
+    expect(commandOf(operation)).toBe(
+      [
+        "nft -f - <<'EOF'",
+        "table ip t {",
+        "  chain output { type nat hook output priority -100; policy accept; }",
+        "}",
+        "flush chain ip t output",
+        "add rule ip t output ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:7",
+        "add rule ip t output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:8",
+        "EOF",
+      ].join("\n"),
+    );
+    const back = inverse(operation)!;
+    expect(commandOf(back)).toBe("nft -f - <<'EOF'\ndelete table ip t\nEOF");
+    expect(commandOf(inverse(back)!)).toBe(commandOf(operation));
+  });
 });

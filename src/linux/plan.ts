@@ -1,6 +1,7 @@
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
+import { type Redirect, redirectScript } from "./redirect.ts";
 
 /**
  * A plan: frozen kernel operations as plain data. Drivers compute plans; `executor.ts` applies them, undoes them in
@@ -151,7 +152,9 @@ export type Operation =
       readonly was?: string;
     }
   /** One atomic nft batch; `undo` is the batch that takes it back. */
-  | { readonly op: "nft.apply"; readonly namespace: NamespaceRef; readonly script: string; readonly undo?: string };
+  | { readonly op: "nft.apply"; readonly namespace: NamespaceRef; readonly script: string; readonly undo?: string }
+  /** The same for a redirect, without the program nft. */
+  | { readonly op: "nft.redirect"; readonly namespace: NamespaceRef; readonly redirect: Redirect };
 
 export interface LinkChange {
   readonly up?: boolean;
@@ -246,6 +249,11 @@ export const inverse = (operation: Operation): Operation | undefined => {
       return operation.undo === undefined
         ? undefined
         : { ...operation, script: operation.undo, undo: operation.script };
+    case "nft.redirect": {
+      const { namespace, redirect } = operation;
+      const script = `delete table ip ${redirect.table}\n`;
+      return { op: "nft.apply", namespace, script, undo: redirectScript(redirect) };
+    }
   }
 };
 

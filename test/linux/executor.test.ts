@@ -35,6 +35,8 @@ afterEach(async () => {
 });
 afterAll(() => kernel.close());
 
+const redirect = { table: "t_dns", address: parseIp("127.0.0.11"), port: 53, udp: 40001, tcp: 40002 };
+
 /** Every kind of operation that this kernel has, in a namespace. */
 const everything = (namespace: string): Plan =>
   plan(
@@ -116,6 +118,7 @@ const everything = (namespace: string): Plan =>
     { op: "route.add", namespace, route: { to: parsePrefix("0.0.0.0/0"), via: parseIp("10.1.0.9"), device: "br0" } },
     { op: "rule.add", namespace, rule: { priority: 100, table: 300, from: parsePrefix("10.1.0.0/24") } },
     { op: "nft.apply", namespace, script: "table inet t {\n  chain c {\n  }\n}\n", undo: "delete table inet t\n" },
+    { op: "nft.redirect", namespace, redirect },
   );
 
 /** What a namespace holds, in the words of `ip`, without what differs by nature (indexes, times). */
@@ -170,7 +173,17 @@ describe("executor", () => {
     const again = plan(...everything(A).filter(({ op }) => op !== "nft.apply"));
     await kernel.apply(again);
     expect(picture(A)).toEqual(before);
-    expect(changes.filter((line) => !/link.set|neighbor|fdb/.test(line))).toEqual([]);
+    expect(changes.filter((line) => !/link.set|neighbor|fdb|redirect/.test(line))).toEqual([]);
+  });
+
+  it("tells why the kernel refuses a redirect", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    const wrong = { ...redirect, table: "t".repeat(300) };
+    await expect(kernel.apply(plan({ op: "nft.redirect", namespace: A, redirect: wrong }))).rejects.toMatchObject({
+      errno: 34,
+      message: expect.stringContaining("numerical result out of range") as string,
+    });
+    expect(inside(A, "nft", "list", "ruleset")).toBe("");
   });
 
   it("undoes in reverse what it did when a step fails, and says which and why", async () => {

@@ -4,11 +4,18 @@ import { AF, flag, nlmsg } from "./constants.ts";
 import { decodeMessages, encodeMessage, malformed, type NetlinkMessage, parseAck } from "./message.ts";
 
 const NETLINK_ROUTE = 0;
+const NETLINK_NETFILTER = 12;
 const SOL_NETLINK = 270;
 /** netlink.h: NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK */
 const option = { CAP_ACK: 10, EXT_ACK: 11, GET_STRICT_CHK: 12 } as const;
 /** A dump that the kernel flags as interrupted is read again, at most this often. */
 const dumpAttempts = 10;
+
+/**
+ * What is received, of all sockets of a thread: each reads and is done with it before another does. One of its own for every
+ * socket would be 64 KiB a sandbox, and holes in malloc's heap.
+ */
+const received = Buffer.alloc(64 * 1024);
 
 /** One request: header type, flags beside REQUEST and ACK, body. */
 export interface Request {
@@ -25,14 +32,13 @@ export class NetlinkError extends NetworkError {
   }
 }
 
-/** A routing netlink socket of the namespace in which the calling thread is when it is opened. Synchronous. */
+/** A netlink socket, of routing where nothing else is said, of the namespace in which the calling thread is when it is opened. Synchronous. */
 export class NetlinkSocket {
   readonly #fd: number;
-  readonly #buffer = Buffer.alloc(64 * 1024);
   #sequence = 1;
 
-  constructor() {
-    this.#fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_ROUTE);
+  constructor(protocol: number = NETLINK_ROUTE) {
+    this.#fd = socket(AF.NETLINK, SOCK.RAW, protocol);
     const on = Buffer.from([1, 0, 0, 0]);
     for (const name of Object.values(option)) setsockopt(this.#fd, SOL_NETLINK, name, on);
     // struct timeval, 10 s: the kernel answers at once; a wait without an end would stop the whole worker.
@@ -78,6 +84,36 @@ export class NetlinkSocket {
       }
     }
     return answers;
+  }
+
+  /**
+   * Requests between messages that are not answered unless they are refused: a transaction of netfilter.
+   * @throws NetlinkError of the first that was refused
+   */
+  transact(before: readonly Request[], requests: readonly Request[], after: readonly Request[]): void {
+    const first = this.#sequence;
+    const encode =
+      (more: number) =>
+      ({ type, flags = 0, body }: Request): Buffer =>
+        encodeMessage({ type, flags: flag.REQUEST | more | flags, sequence: this.#next(), body });
+    send(
+      this.#fd,
+      Buffer.concat([...before.map(encode(0)), ...requests.map(encode(flag.ACK)), ...after.map(encode(0))]),
+    );
+    let refusal: NetlinkError | undefined;
+    let waiting = requests.length;
+    while (waiting > 0) {
+      for (const message of this.#receive()) {
+        // Answers to what an earlier, failed exchange left behind.
+        if (message.sequence < first || message.type !== nlmsg.ERROR) continue;
+        waiting--;
+        const { errno: number, text } = parseAck(message);
+        if (number !== 0) refusal ??= new NetlinkError(number, text);
+        // Refused as a whole: nothing after it is answered.
+        if (number !== 0 && message.sequence < first + before.length) waiting = 0;
+      }
+    }
+    if (refusal) throw refusal;
   }
 
   /** One object; undefined where the kernel says that it does not exist. @throws NetlinkError */
@@ -139,7 +175,20 @@ export class NetlinkSocket {
   }
 
   #receive(): readonly NetlinkMessage[] {
-    const length = recv(this.#fd, this.#buffer);
-    return decodeMessages(this.#buffer.subarray(0, length));
+    const length = recv(this.#fd, received);
+    return decodeMessages(received.subarray(0, length));
   }
 }
+
+/**
+ * One transaction of the netfilter subsystem in the namespace in which the calling thread is: all of it, or nothing.
+ * @throws NetlinkError of the first message that was refused
+ */
+export const netfilterTransaction = (begin: Request, requests: readonly Request[], end: Request): void => {
+  const netfilter = new NetlinkSocket(NETLINK_NETFILTER);
+  try {
+    netfilter.transact([begin], requests, [end]);
+  } finally {
+    netfilter.close();
+  }
+};
