@@ -121,7 +121,11 @@ export interface NetworkDriver {
     create(network: DriverNetwork, host: DriverHost): Plan;
     remove(network: DriverNetwork, host: DriverHost): Plan;
   };
-  /** Endpoints attached on other hosts, as this host must know them. Plans may be repeated. */
+  /**
+   * Endpoints attached on other hosts, as this host must know them. Plans may be repeated. `add` replaces what is known of the
+   * same addresses: where an endpoint moved from one host to another, it is all that is needed, and a `remove` of the old place
+   * after it would take the new one's neighbour entries.
+   */
   readonly peers?: {
     add(network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan;
     remove(network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan;

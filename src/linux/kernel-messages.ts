@@ -5,7 +5,7 @@ import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 /** What the main thread and the kernel worker say to each other. */
 export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "apply" | "teardown"; readonly plan: Plan }
-  | { readonly kind: "observe"; readonly namespace: NamespaceRef }
+  | { readonly kind: "observe" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch" }
   /** The last request: everything that the worker holds open is closed. */
@@ -26,7 +26,8 @@ export interface ErrorData {
 export interface KernelReply {
   readonly id: number;
   readonly errors: readonly ErrorData[];
-  readonly done?: readonly Operation[];
+  /** What was done, in order: an operation's place in the plan, or the operation where it knows more now (a value before). */
+  readonly done?: readonly (number | Operation)[];
   readonly undone?: readonly Operation[];
   readonly observed?: Observed | undefined;
   readonly sockets?: readonly OpenedSocket[];

@@ -4,8 +4,10 @@ import { compareTables } from "./compare-tables.ts";
 import { Executor } from "./executor.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import { trimMemory } from "./libc.ts";
+import { openMissSocket } from "./miss-socket.ts";
 import { Namespaces } from "./namespaces.ts";
 import { observe } from "./observe.ts";
+import type { Operation, Plan } from "./plan.ts";
 import { holdConnections, openRulesetWatch } from "./ruleset-sockets.ts";
 import { openSockets } from "./sockets.ts";
 
@@ -31,6 +33,12 @@ const data = (error: unknown): ErrorData => {
   };
 };
 
+/** Numbers are cheap to send, and a plan may have tens of thousands of operations. */
+const places = (plan: Plan, done: readonly Operation[]): readonly (number | Operation)[] => {
+  const place = new Map(plan.map((operation, n) => [operation, n]));
+  return done.map((operation) => place.get(operation) ?? operation);
+};
+
 const answer = (request: KernelRequest): KernelReply => {
   const { id } = request;
   try {
@@ -38,10 +46,18 @@ const answer = (request: KernelRequest): KernelReply => {
       case "apply":
       case "teardown": {
         const { done, undone, errors } = executor[request.kind](request.plan);
-        return { id, done, undone, errors: errors.map(data), batches: executor.takeBatches() };
+        return {
+          id,
+          done: places(request.plan, done),
+          undone,
+          errors: errors.map(data),
+          batches: executor.takeBatches(),
+        };
       }
       case "observe":
         return { id, errors: [], observed: observe(namespaces, request.namespace) };
+      case "miss-socket":
+        return { id, errors: [], sockets: [{ fd: namespaces.enter(request.namespace, openMissSocket), port: 0 }] };
       case "compare":
         return { id, errors: [], differences: compareTables(namespaces, request.script, request.tables) };
       case "watch":

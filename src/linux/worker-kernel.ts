@@ -6,6 +6,7 @@ import type { ForeignChange, Kernel, Observed, OpenedSocket, SocketRequest, Tabl
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { prepareRulesetWatch, watchRuleset } from "./ruleset-watch.ts";
+import { workerUrl } from "./worker-url.ts";
 
 type Ask = KernelRequest extends infer R ? (R extends KernelRequest ? Omit<R, "id"> : never) : never;
 
@@ -13,12 +14,6 @@ interface Waiting {
   resolve(reply: KernelReply): void;
   reject(error: unknown): void;
 }
-
-/** The worker's file lies beside this one under the same ending; in a bundle, beside the bundle. */
-const workerUrl = (): URL => {
-  const ending = /worker-kernel(\.[jt]s)$/.exec(import.meta.url)?.[1] ?? ".cjs";
-  return new URL(`./kernel-worker${ending}`, import.meta.url);
-};
 
 const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError =>
   new NetworkError(kind, code, message, {
@@ -114,6 +109,11 @@ export class WorkerKernel implements Kernel {
     return opened.fd;
   }
 
+  /** A socket that hears of misses in a namespace (see `miss-watch.ts`); the caller closes it. @throws NetworkError `no-namespace` */
+  async openMissSocket(namespace: NamespaceRef): Promise<number> {
+    return this.#descriptor({ kind: "miss-socket", namespace });
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     // Descriptors are the process's: those of a thread that is ended would stay open, and hold their namespaces.
@@ -133,7 +133,11 @@ export class WorkerKernel implements Kernel {
       this.#waiting.set(id, { resolve, reject });
       worker.postMessage({ ...request, id });
     });
-    for (const operation of reply.done ?? []) this.#onOperation(operation, "done");
+    const plan = "plan" in request ? request.plan : [];
+    for (const done of reply.done ?? []) {
+      const operation = typeof done === "number" ? plan[done] : done;
+      if (operation) this.#onOperation(operation, "done");
+    }
     for (const operation of reply.undone ?? []) this.#onOperation(operation, "undone");
     return reply;
   }
@@ -144,7 +148,7 @@ export class WorkerKernel implements Kernel {
     if (this.#worker) return this.#worker;
     // It holds little: small spaces keep the daemon small.
     const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 256 };
-    const worker = new Worker(workerUrl(), { name: "kernel", resourceLimits });
+    const worker = new Worker(workerUrl("kernel-worker"), { name: "kernel", resourceLimits });
     this.#worker = worker;
     worker.unref();
     worker.on("message", (reply: KernelReply) => {

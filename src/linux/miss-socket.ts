@@ -1,0 +1,48 @@
+import { attachFilter, bind, close, SO, SOCK, SOL_SOCKET, setsockopt, socket } from "./libc.ts";
+import { AF, rtm } from "./netlink/constants.ts";
+
+const NETLINK_ROUTE = 0;
+/** rtnetlink.h: groups are numbered from 1, the address has a bit for each. */
+const RTNLGRP_NEIGH = 3;
+const bufferSize = 1024 * 1024;
+
+/** struct sock_filter of linux/filter.h. */
+const instruction = (code: number, jt: number, jf: number, k: number): Buffer => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt16LE(code, 0);
+  bytes.writeUInt8(jt, 2);
+  bytes.writeUInt8(jf, 3);
+  bytes.writeUInt32LE(k, 4);
+  return bytes;
+};
+
+/**
+ * Lets only misses through, which are the group's only messages of type RTM_GETNEIGH: the thousands of entries that we make
+ * ourselves wake nobody. The type is at offset 4 in the host's byte order, and BPF loads in the network's.
+ */
+const missesOnly = Buffer.concat([
+  instruction(0x28, 0, 0, 4),
+  instruction(0x15, 0, 1, rtm.GETNEIGH << 8),
+  instruction(0x06, 0, 0, 0xffffffff),
+  instruction(0x06, 0, 0, 0),
+]);
+
+/** Opens a socket that hears of misses in the namespace in which the calling thread is. @throws NetworkError `system-call` */
+export const openMissSocket = (): number => {
+  const fd = socket(AF.NETLINK, SOCK.RAW | SOCK.NONBLOCK, NETLINK_ROUTE);
+  try {
+    attachFilter(fd, missesOnly);
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(bufferSize);
+    setsockopt(fd, SOL_SOCKET, SO.RCVBUFFORCE, size);
+    // struct sockaddr_nl: family, padding, port (the kernel's choice), groups.
+    const address = Buffer.alloc(12);
+    address.writeUInt16LE(AF.NETLINK, 0);
+    address.writeUInt32LE(1 << (RTNLGRP_NEIGH - 1), 8);
+    bind(fd, address);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+};
