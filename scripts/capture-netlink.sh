@@ -31,6 +31,7 @@ ip link set dev lan alias dnet:1:2
 ip link set dev lan up
 ip link set dev va master lan
 ip link set dev va nomaster
+bridge link set dev va isolated on
 ip link delete dev vb
 ip address add 10.9.0.1/24 broadcast + dev lan
 ip address add fd00:9::1/64 dev lan nodad

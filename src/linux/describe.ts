@@ -72,6 +72,7 @@ const linkAdd = (link: LinkSpec): readonly string[] => {
       ...(link.up && { up: true }),
       ...(link.alias !== undefined && { alias: link.alias }),
     }),
+    ...(link.isolated ? [`bridge link set dev ${link.name} isolated on`] : []),
   ];
 };
 

@@ -4,7 +4,14 @@ import { errno } from "./libc.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { encodeAddress } from "./netlink/address.ts";
 import { flag, rtm } from "./netlink/constants.ts";
-import { type DecodedLink, decodeLink, encodeLinkAdd, encodeLinkSet, getLinkRequest } from "./netlink/link.ts";
+import {
+  type DecodedLink,
+  decodeLink,
+  encodeIsolate,
+  encodeLinkAdd,
+  encodeLinkSet,
+  getLinkRequest,
+} from "./netlink/link.ts";
 import { encodeFdb, encodeNeighbor } from "./netlink/neighbor.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
@@ -216,6 +223,12 @@ export class Executor {
     // be nobody's after a crash.
     if (link.alias === undefined) socket.request(add);
     else socket.request(add, { type: rtm.SETLINK, body: encodeLinkSet(link.name, { alias: link.alias }, context) });
+    try {
+      if (link.isolated) isolate(socket, link.name);
+    } catch (error) {
+      socket.request({ type: rtm.DELLINK, body: encodeLinkSet(indexOf(socket, link.name), {}, context) });
+      throw error;
+    }
     return true;
   }
 
@@ -242,6 +255,7 @@ export class Executor {
     if (Object.keys(set).length > 0) {
       socket.request({ type: rtm.SETLINK, body: encodeLinkSet(found.index, set, this.#context(namespace)) });
     }
+    if (link.isolated) isolate(socket, link.name);
     return false;
   }
 
@@ -261,6 +275,9 @@ const indexOf = (socket: NetlinkSocket, name: string): number => {
   if (!link) throw internal("no-link", `there is no link ${name}`, { errno: errno.ENODEV });
   return link.index;
 };
+
+const isolate = (socket: NetlinkSocket, name: string): void =>
+  socket.request({ type: rtm.SETLINK, body: encodeIsolate(indexOf(socket, name)) });
 
 const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
   const body = encodeRoute(route, (name) => indexOf(socket, name));

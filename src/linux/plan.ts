@@ -20,6 +20,8 @@ interface LinkCommon {
   readonly alias?: string;
   /** Name of the bridge that the link is a port of. */
   readonly master?: string;
+  /** As a port of its bridge it reaches no other isolated port (rtnetlink IFLA_BRPORT_ISOLATED). */
+  readonly isolated?: boolean;
   /** Set administratively up once it exists. */
   readonly up?: boolean;
   /** Link group (rtnetlink IFLA_GROUP). */

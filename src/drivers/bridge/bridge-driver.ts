@@ -85,6 +85,8 @@ export const bridgeDriver = (): NetworkDriver => ({
       },
       // A sandbox must not be able to configure its host by router advertisements (CVE-2020-13401).
       conf(6, "accept_ra", "0"),
+      // Its addresses are its own: looking for duplicates only keeps it from asking for neighbours in its first seconds.
+      conf(6, "accept_dad", "0"),
       conf(6, "disable_ipv6", network.ipv6 && gatewayMode(network, 6) !== "isolated" ? "0" : "1"),
       ...gatewayAddresses(network).map(
         (address): Operation => ({ op: "address.add", namespace: hostNamespace, device: name, address, nodad: true }),
@@ -115,6 +117,7 @@ export const bridgeDriver = (): NetworkDriver => ({
             alias: endpoint.mark,
             master: bridgeName(network),
             up: true,
+            ...(!booleanOption(network.options, option.icc, true) && { isolated: true }),
             ...(mtu !== undefined && { mtu }),
             peer: {
               name: sandbox.interfaceName,
@@ -160,9 +163,21 @@ const sourceAddresses = (options: Options): NonNullable<FirewallNetwork["source"
 const interfaceOperations = (endpoint: DriverEndpoint, sandbox: DriverSandbox): readonly Operation[] => {
   const { namespace, interfaceName } = sandbox;
   const ipv6 = endpoint.addresses.some((address) => prefixFamily(address) === 6);
+  const conf = (key: string, value: string): Operation => ({
+    op: "sysctl.set",
+    namespace,
+    key: `net/ipv6/conf/${interfaceName}/${key}`,
+    value,
+  });
   return [
     ...(ipv6
-      ? [{ op: "sysctl.set", namespace, key: `net/ipv6/conf/${interfaceName}/disable_ipv6`, value: "0" } as const]
+      ? [
+          // Neighbours must not be able to configure a sandbox by router advertisements (CVE-2020-10749).
+          conf("accept_ra", "0"),
+          conf("accept_redirects", "0"),
+          conf("accept_dad", "0"),
+          conf("disable_ipv6", "0"),
+        ]
       : []),
     ...endpoint.addresses.map(
       (address): Operation => ({ op: "address.add", namespace, device: interfaceName, address, nodad: true }),

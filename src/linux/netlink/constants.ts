@@ -44,6 +44,7 @@ export const ifla = {
   MASTER: 10,
   LINKINFO: 18,
   IFALIAS: 20,
+  PROTINFO: 12,
   GROUP: 27,
   NET_NS_FD: 28,
   LINK_NETNSID: 37,
@@ -51,6 +52,8 @@ export const ifla = {
 /** if_link.h: IFLA_INFO_*, and the data of each kind */
 export const linkInfo = { KIND: 1, DATA: 2 } as const;
 export const vethInfo = { PEER: 1 } as const;
+/** if_link.h: IFLA_BRPORT_* */
+export const bridgePort = { ISOLATED: 33 } as const;
 export const bridgeInfo = { STP_STATE: 5, VLAN_FILTERING: 7 } as const;
 export const vxlanInfo = {
   ID: 1,

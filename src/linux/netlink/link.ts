@@ -3,7 +3,9 @@ import { macFromBytes, macToBytes } from "../../net/mac.ts";
 import type { ObservedLink } from "../kernel.ts";
 import type { LinkChange, LinkSpec } from "../plan.ts";
 import {
+  AF,
   bridgeInfo,
+  bridgePort,
   IFF_UP,
   ifla,
   ipvlanInfo,
@@ -141,6 +143,10 @@ export const encodeLinkSet = (link: number | string, set: LinkChange, context: L
     // IFALIASZ of if.h: 256 bytes with the NUL.
     ...(set.alias === undefined ? [] : [attribute(ifla.IFALIAS, Buffer.from(set.alias).subarray(0, 255))]),
   ]);
+
+/** Body of an RTM_SETLINK that keeps a port of a bridge from others that are isolated too. */
+export const encodeIsolate = (index: number): Buffer =>
+  Buffer.concat([ifinfo({ index, family: AF.BRIDGE }), nest(ifla.PROTINFO, attributeU8(bridgePort.ISOLATED, 1))]);
 
 /** A link as a dump shows it; addresses come from another dump. */
 export type DecodedLink = Omit<ObservedLink, "addresses"> & {
