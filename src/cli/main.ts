@@ -2,6 +2,7 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { firewallGroup } from "./commands/firewall.ts";
 import { networkGroup } from "./commands/network.ts";
 import { serviceGroup } from "./commands/service.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
@@ -24,7 +25,7 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup];
+const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, firewallGroup];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
 
 const globalFlags: readonly Flag[] = [

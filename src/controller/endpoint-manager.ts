@@ -1,3 +1,4 @@
+import { interfacePrefixOption } from "../drivers/options.ts";
 import { badRequest, forbidden, internal } from "../errors.ts";
 import { familyOf, type Ip } from "../net/ip.ts";
 import { macFromIp } from "../net/mac.ts";
@@ -150,7 +151,7 @@ export class EndpointManager {
         sandbox: {
           id: sandboxId,
           container: sandbox.container,
-          interface: freeInterface(others),
+          interface: freeInterface(others, interfacePrefixOption(network.options)),
           order: Math.max(-1, ...others.map((other) => other.sandbox?.order ?? 0)) + 1,
           aliases: checked,
         },
@@ -245,8 +246,8 @@ const checkAlias = (alias: string): string => {
   return alias;
 };
 
-/** `eth0` for the first network joined, then the lowest number that is free. */
-const freeInterface = (others: readonly EndpointRecord[]): string => {
+/** `eth0` for the first network joined, then the lowest number that is free; a network may have another word than `eth`. */
+const freeInterface = (others: readonly EndpointRecord[], prefix: string): string => {
   const used = new Set(others.map((other) => other.sandbox?.interface));
-  for (let n = 0; ; n++) if (!used.has(`eth${n}`)) return `eth${n}`;
+  for (let n = 0; ; n++) if (!used.has(`${prefix}${n}`)) return `${prefix}${n}`;
 };

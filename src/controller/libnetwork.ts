@@ -1,20 +1,23 @@
 import { randomBytes } from "node:crypto";
 import type { NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
-import { errorText, NetworkError } from "../errors.ts";
+import { badRequest, errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
+import { type Explanation, explainNetwork, explainPort } from "../linux/firewall-explain.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
 import {
   type Context,
+  driverNetwork,
   idOfMark,
   type Log,
   type Naming,
   requireEndpoint,
   requireNetwork,
   requireSandbox,
+  usableDriver,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
@@ -25,6 +28,7 @@ import type {
   CreateNetwork,
   CreateSandbox,
   EndpointInfo,
+  FirewallExplanation,
   NetworkInfo,
   SandboxInfo,
 } from "./model.ts";
@@ -33,6 +37,7 @@ import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
+import { spoofPart } from "./wiring.ts";
 
 export interface LibnetworkOptions {
   readonly stores: Readonly<Record<Scope, Store>>;
@@ -103,6 +108,7 @@ export class Libnetwork implements Controller {
       firewallTable: table,
       firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
+    if (table !== undefined) context.firewall.register(spoofPart(context, table));
     const libnetwork = new Libnetwork(context);
     try {
       await reconcile(context, libnetwork.#sandboxes, options.signal);
@@ -198,6 +204,30 @@ export class Libnetwork implements Controller {
 
   async deleteSandbox(id: string): Promise<void> {
     await this.#sandboxes.delete(id);
+  }
+
+  explainNetwork(id: string): FirewallExplanation {
+    const record = requireNetwork(this.#context, id);
+    const part = usableDriver(this.#context, record)?.firewall(driverNetwork(this.#context, record));
+    return this.#explanation(
+      part
+        ? explainNetwork(part)
+        : { summary: [`driver ${record.driver} needs no rules on this host`], elements: [], rules: [] },
+    );
+  }
+
+  explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw badRequest("invalid-port", `invalid port: ${port} is not between 1 and 65535`);
+    }
+    return this.#explanation(explainPort(port, protocol, this.#context.firewall.parts));
+  }
+
+  #explanation(explanation: Explanation): FirewallExplanation {
+    const { firewallTable: table } = this.#context;
+    if (table !== undefined) return { backend: "nftables", table: `inet ${table}`, ...explanation };
+    const summary = ['firewall = "none": packets are left alone, there are no rules'];
+    return { backend: "none", summary, elements: [], rules: [] };
   }
 
   /** Work to do when the controller is closed, after its own. */

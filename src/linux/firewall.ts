@@ -1,6 +1,7 @@
 import { familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { type Element, elementsOf } from "./firewall-elements.ts";
+import type { ExplainedRule } from "./firewall-explain.ts";
 import { type Chain, chains, type NamedSet, ruleText, sets } from "./firewall-rules.ts";
 
 /**
@@ -27,6 +28,8 @@ export interface FirewallNetwork {
   readonly gatewayModes?: Readonly<Record<4 | 6, GatewayMode>>;
   /** Interfaces of the host from which everybody reaches every port of the network's sandboxes. */
   readonly trusted?: readonly string[];
+  /** Its sandboxes may not forge addresses: `firewall-spoof.ts`. */
+  readonly antiSpoofing?: boolean;
   /** Addresses of the host with which the network's traffic leaves; without one, the way's own. */
   readonly source?: Readonly<Partial<Record<4 | 6, Ip>>>;
 }
@@ -42,12 +45,14 @@ export interface ReachablePort {
 
 /** A table of another part (published ports) that is kept like ours. */
 export interface FirewallPart {
-  /** Its name in family `inet`. */
+  /** Family and name: `inet t`. */
   readonly table: string;
   /** The batch that makes it as it should be, whatever is there; or removes it. */
   ruleset(): string;
   /** What it lets in at sandboxes' own addresses. */
   reachable?(): readonly ReachablePort[];
+  /** The rules by which it leads a port of this host on, and why; none where it does not. */
+  explainPort?(port: number, protocol: ReachablePort["protocol"]): readonly ExplainedRule[];
 }
 
 const statement = (verb: "add" | "delete", table: string, { set, key, value }: Element): string =>

@@ -81,9 +81,9 @@ export const arpReply = (hardware: string, address: string): Buffer =>
   ]);
 
 /** A neighbour advertisement nobody asked for (override flag set): `address` is at `hardware`. */
-export const neighbourAdvertisement = (hardware: string, address: string): Buffer =>
+export const neighbourAdvertisement = (hardware: string, address: string, source = address): Buffer =>
   icmpv6(
-    address,
+    source,
     "ff02::1",
     Buffer.concat([Buffer.from("8800000020000000", "hex"), ip(address), Buffer.from("0201", "hex"), mac(hardware)]),
   );

@@ -43,7 +43,7 @@ export const bridgeDriver = (): NetworkDriver => ({
     refuseUnknown("bridge", options, known);
     interfaceNameOption(options, option.bridgeName);
     mtuOption(options);
-    for (const name of [option.defaultBridge, option.icc, option.masquerade, option.inhibitIpv4])
+    for (const name of [option.defaultBridge, option.icc, option.masquerade, option.inhibitIpv4, option.antiSpoofing])
       booleanOption(options, name, false);
     addressOption(options, option.hostBindingIpv4, 4);
     addressOption(options, option.hostIpv4, 4);
@@ -105,8 +105,12 @@ export const bridgeDriver = (): NetworkDriver => ({
   attach(network, endpoint, sandbox): Attachment {
     const mtu = mtuOption(network.options);
     const hostLink = hostLinkName(endpoint);
+    const guarded = booleanOption(network.options, option.antiSpoofing, false) && endpoint.mac !== undefined;
     return {
       hostLink,
+      ...(guarded && {
+        guarded: { port: hostLink, mac: endpoint.mac, addresses: endpoint.addresses.map(addressOf) },
+      }),
       attach: plan(
         {
           op: "link.add",
@@ -143,6 +147,7 @@ export const bridgeDriver = (): NetworkDriver => ({
     gatewayModes: { 4: gatewayMode(network, 4), 6: gatewayMode(network, 6) },
     trusted: interfaceListOption(network.options, option.trustedInterfaces),
     source: sourceAddresses(network.options),
+    antiSpoofing: booleanOption(network.options, option.antiSpoofing, false),
   }),
 });
 
