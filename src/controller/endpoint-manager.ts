@@ -165,6 +165,7 @@ export class EndpointManager {
         throw error;
       }
       await this.#context.naming.changed(claimed, endpoint);
+      this.#context.conditions.attached();
       return sandbox;
     });
   }

@@ -193,7 +193,9 @@ export class FirewallGuard implements Firewall {
       await this.#replace();
       const by = this.#author ? ` (changed by ${this.#author.program}, process ${this.#author.pid})` : "";
       const took = Math.round(performance.now() - began);
-      this.#log("warning", `found ${differences.map(differenceText).join("; ")}${by}: replaced, in ${took} ms`);
+      const expected = `expected ours with ${this.#networks.size} networks`;
+      const found = differences.map(differenceText).join("; ");
+      this.#log("warning", `found ${found}${by}, ${expected}: replaced, in ${took} ms`);
     });
   }
 
@@ -217,13 +219,13 @@ export class FirewallGuard implements Firewall {
 /** True where nft refused: the table may not be what a change of it expects. */
 const isOfRules = (error: unknown): boolean => error instanceof NetworkError && error.code === "nft";
 
-/** `table inet t without 2 of 60 lines (first: ...), expected 60`. */
-const differenceText = ({ table, missing, extra, expected, reordered }: TableDifference): string => {
-  if (missing.length >= expected && extra.length === 0) return `no table ${table}, expected ${expected} lines`;
-  if (reordered) return `table ${table} in another order, expected ${expected} lines in ours`;
+/** `table inet t without 2 of 60 lines (first: ...)`. */
+const differenceText = ({ table, absent, missing, extra, expected, reordered }: TableDifference): string => {
+  if (absent) return `no table ${table}`;
+  if (reordered) return `table ${table} in another order`;
   const parts = [
     missing.length > 0 && `without ${missing.length} of ${expected} lines (first: ${missing[0]})`,
     extra.length > 0 && `with ${extra.length} foreign (first: ${extra[0]})`,
   ];
-  return `table ${table} ${parts.filter(Boolean).join(" and ")}, expected ${expected} lines`;
+  return `table ${table} ${parts.filter(Boolean).join(" and ")}`;
 };

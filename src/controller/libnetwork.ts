@@ -21,6 +21,7 @@ import {
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
+import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
 import type {
   Controller,
@@ -106,15 +107,18 @@ export class Libnetwork implements Controller {
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
       firewallTable: table,
+      conditions: new HostConditions({ kernel, log, subnets: () => ownSubnets(context) }),
       firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
     if (table !== undefined) context.firewall.register(spoofPart(context, table));
     const libnetwork = new Libnetwork(context);
     try {
       await reconcile(context, libnetwork.#sandboxes, options.signal);
+      await context.conditions.watch();
       await libnetwork.#ensureDefaultNetwork();
       return libnetwork;
     } catch (error) {
+      context.conditions.close();
       await context.firewall.close();
       throw error;
     }
@@ -239,10 +243,19 @@ export class Libnetwork implements Controller {
     // What is under way ends in order; what does not is a difference that the next start removes.
     await this.#context.locks.idle(closeDeadline);
     await this.#context.naming.closeAll();
+    this.#context.conditions.close();
     await this.#context.firewall.close();
     for (const work of this.#closing.splice(0)) await work();
   }
 }
+
+/** Subnets of networks that are bridges of this host. */
+const ownSubnets = (context: Context): readonly OwnSubnet[] =>
+  [...context.state.networks.values()].flatMap((record) => {
+    const part = usableDriver(context, record)?.firewall(driverNetwork(context, record));
+    if (!part) return [];
+    return part.subnets.map((pool) => ({ network: record.name, pool, devices: [part.bridge] }));
+  });
 
 /** What tells this daemon's kernel objects from another's: made once, kept in the local store. */
 const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> => {

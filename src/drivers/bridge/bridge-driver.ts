@@ -132,6 +132,7 @@ export const bridgeDriver = (): NetworkDriver => ({
           },
         },
         ...interfaceOperations(endpoint, sandbox),
+        ...announceOperations(endpoint, sandbox, hostLink),
       ),
       detach: plan({ op: "link.delete", namespace: hostNamespace, name: hostLink, alias: endpoint.mark }),
       gateways: network.internal ? [] : network.subnets.flatMap(({ gateway }) => (gateway ? [addressOf(gateway)] : [])),
@@ -168,19 +169,22 @@ const sourceAddresses = (options: Options): NonNullable<FirewallNetwork["source"
 const interfaceOperations = (endpoint: DriverEndpoint, sandbox: DriverSandbox): readonly Operation[] => {
   const { namespace, interfaceName } = sandbox;
   const ipv6 = endpoint.addresses.some((address) => prefixFamily(address) === 6);
-  const conf = (key: string, value: string): Operation => ({
+  const conf = (key: string, value: string, family: 4 | 6 = 6): Operation => ({
     op: "sysctl.set",
     namespace,
-    key: `net/ipv6/conf/${interfaceName}/${key}`,
+    key: `net/ipv${family}/conf/${interfaceName}/${key}`,
     value,
   });
   return [
+    // Neighbours may know the address at another interface that had it before: the kernel tells them.
+    conf("arp_notify", "1", 4),
     ...(ipv6
       ? [
           // Neighbours must not be able to configure a sandbox by router advertisements (CVE-2020-10749).
           conf("accept_ra", "0"),
           conf("accept_redirects", "0"),
           conf("accept_dad", "0"),
+          conf("ndisc_notify", "1"),
           conf("disable_ipv6", "0"),
         ]
       : []),
@@ -188,5 +192,23 @@ const interfaceOperations = (endpoint: DriverEndpoint, sandbox: DriverSandbox): 
       (address): Operation => ({ op: "address.add", namespace, device: interfaceName, address, nodad: true }),
     ),
     { op: "link.set", namespace, name: interfaceName, set: { up: true } },
+  ];
+};
+
+/**
+ * Has the kernel send gratuitous ARP and unsolicited neighbour advertisements (arp_notify, ndisc_notify). It does so when an
+ * interface comes up, too early: the bridge opens a port only when it has learnt of the carrier, which looking at the port
+ * makes it do. Giving the interface the hardware address that it has is a change to the kernel, and told again.
+ */
+const announceOperations = (
+  endpoint: DriverEndpoint,
+  sandbox: DriverSandbox,
+  hostLink: string,
+): readonly Operation[] => {
+  const { mac } = endpoint;
+  if (mac === undefined || endpoint.addresses.length === 0) return [];
+  return [
+    { op: "link.set", namespace: hostNamespace, name: hostLink, set: { up: true } },
+    { op: "link.set", namespace: sandbox.namespace, name: sandbox.interfaceName, set: { mac } },
   ];
 };

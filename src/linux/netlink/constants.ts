@@ -34,6 +34,7 @@ export const rtm = {
   NEWRULE: 32,
   DELRULE: 33,
   GETRULE: 34,
+  GETNEIGHTBL: 66,
 } as const;
 /** if_link.h: IFLA_* */
 export const ifla = {
@@ -86,6 +87,8 @@ export const fra = { DST: 1, SRC: 2, PRIORITY: 6, PROTOCOL: 21, TABLE: 15 } as c
 export const FR_ACT_TO_TBL = 1;
 /** neighbour.h: NDA_*, NUD_*, NTF_* */
 export const nda = { DST: 1, LLADDR: 2, VNI: 7, IFINDEX: 8 } as const;
+/** neighbour.h: NDTA_*, of tables of neighbours */
+export const ndta = { NAME: 1, THRESH3: 4, CONFIG: 5 } as const;
 export const NUD_PERMANENT = 0x80;
 export const NUD_NOARP = 0x40;
 export const NTF_SELF = 0x02;
