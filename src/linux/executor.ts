@@ -1,5 +1,6 @@
-import { errorText, forbidden, internal, NetworkError } from "../errors.ts";
-import { describeShort, isZero } from "./describe.ts";
+import { forbidden, internal, NetworkError } from "../errors.ts";
+import { isZero } from "./describe.ts";
+import { explainError } from "./explain-error.ts";
 import { errno } from "./libc.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { encodeAddress } from "./netlink/address.ts";
@@ -82,7 +83,7 @@ export class Executor {
         const change = this.#execute(operation);
         if (change) done.push(change);
       } catch (error) {
-        return { done, errors: [explain(operation, error)], ...this.#undo(done) };
+        return { done, errors: [explainError(operation, error)], ...this.#undo(done) };
       }
     }
     return { done, undone: [], errors: [] };
@@ -97,7 +98,7 @@ export class Executor {
         const change = this.#execute(operation);
         if (change) done.push(change);
       } catch (error) {
-        errors.push(explain(operation, error));
+        errors.push(explainError(operation, error));
       }
     }
     return { done, undone: [], errors };
@@ -316,14 +317,4 @@ const changeNeighbor = (socket: NetlinkSocket, operation: NeighborOperation): Op
     body,
   });
   return operation;
-};
-
-/** An error as users see it: what was tried, in the words of `ip`, and what the kernel said. */
-const explain = (operation: Operation, error: unknown): NetworkError => {
-  const text = `${describeShort(operation)}: ${errorText(error)}`;
-  if (!(error instanceof NetworkError)) return internal("kernel", text, { cause: error });
-  return new NetworkError(error.kind, error.code, text, {
-    ...(error.hint !== undefined && { hint: error.hint }),
-    ...(error.errno !== undefined && { errno: error.errno }),
-  });
 };

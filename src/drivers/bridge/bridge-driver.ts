@@ -92,7 +92,10 @@ export const bridgeDriver = (): NetworkDriver => ({
         (address): Operation => ({ op: "address.add", namespace: hostNamespace, device: name, address, nodad: true }),
       ),
       { op: "link.set", namespace: hostNamespace, name, set: { up: true } },
-      { op: "sysctl.set", namespace: hostNamespace, key: "net/ipv4/ip_forward", value: "1" },
+      // Internal networks go nowhere: for them the host need not become a router.
+      ...(network.internal
+        ? []
+        : [{ op: "sysctl.set", namespace: hostNamespace, key: "net/ipv4/ip_forward", value: "1" } as const]),
       ...(network.ipv6 && !network.internal
         ? [{ op: "sysctl.set", namespace: hostNamespace, key: "net/ipv6/conf/all/forwarding", value: "1" } as const]
         : []),
