@@ -3,6 +3,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { bridgeDriver } from "../src/drivers/bridge/bridge-driver.ts";
 import { firewallAdd, firewallRuleset } from "../src/linux/firewall.ts";
 import { chains, type Rule, sets } from "../src/linux/firewall-rules.ts";
+import { type GuardedPort, spoofRules, spoofRuleset } from "../src/linux/firewall-spoof.ts";
+import { parseIp } from "../src/net/ip.ts";
+import { parseMac } from "../src/net/mac.ts";
 import { configurations } from "./firewall-configurations.ts";
 
 const check = process.argv.includes("--check");
@@ -19,7 +22,8 @@ const write = (path: string, text: string): void => {
 };
 
 mkdirSync(golden, { recursive: true });
-const wanted = new Set(configurations.map(({ name }) => `${name}.nft`));
+const spoof = "anti-spoofing";
+const wanted = new Set([...configurations.map(({ name }) => name), spoof].map((name) => `${name}.nft`));
 for (const file of readdirSync(golden)) {
   if (wanted.has(file)) continue;
   if (!check) rmSync(`${golden}/${file}`);
@@ -46,9 +50,23 @@ const generated = [
     ({ name, hook, purpose, rules }) =>
       `\n### \`${name}\`: ${purpose}\n\n${hook === undefined ? "" : `\`${hook}\`\n\n`}${`| rule | why |\n|---|---|\n${rules.map(ruleRow).join("")}`}`,
   ),
+  "\n## Table `bridge dnet_<instance>`: sandboxes that may not forge addresses\n\n",
+  `\`${spoofRules[0]?.hook}\`\n\n| rule | why |\n|---|---|\n`,
+  ...spoofRules.map(({ rule, reason }) => `| \`${cell(rule)}\` | ${cell(reason)} |\n`),
   "\n## Twelve configurations\n\nWhat each puts into the sets; the whole batches are in `test/golden/firewall`.\n\n",
   sections.join("\n"),
 ].join("");
+
+const ports = configurations
+  .find(({ name }) => name === "dual-stack")
+  ?.networks.map(
+    (network): GuardedPort => ({
+      port: "veth0123456789a",
+      mac: parseMac("02:42:ac:12:00:02"),
+      addresses: network.subnets.map(({ pool }) => parseIp(pool.replace(/0\.0\/16$/, "0.2").replace(/::\/64$/, "::2"))),
+    }),
+  );
+write(`${golden}/${spoof}.nft`, spoofRuleset(table, ports ?? []));
 
 const page = "docs/firewall.md";
 const mark = "<!-- From here on written by node scripts/firewall-doc.ts. -->\n\n";

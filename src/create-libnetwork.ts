@@ -60,6 +60,9 @@ const gatewayNetwork: GatewayNetwork = {
   options: { [option.bridgeName]: "docker_gwbridge", [option.icc]: "false" },
 };
 
+/** What makes a host a router. */
+const forwarding: readonly string[] = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+
 const hostResolvConf = "/etc/resolv.conf";
 
 /**
@@ -73,7 +76,12 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
   mkdirSync(root, { recursive: true, mode: 0o711 });
   const local = await SqliteStore.open(join(root, "dnet.db"), { log: (message) => log("warning", message) });
   const kernel = new WorkerKernel({
-    onOperation: (operation, outcome) => log("debug", `${outcome === "undone" ? "undo: " : ""}${describe(operation)}`),
+    onOperation: (operation, outcome) => {
+      log("debug", `${outcome === "undone" ? "undo: " : ""}${describe(operation)}`);
+      if (operation.op === "sysctl.set" && operation.was === "0" && forwarding.includes(operation.key)) {
+        log("warning", `${operation.key} was 0 and is 1 now: this host also routes between its other interfaces`);
+      }
+    },
   });
   const namespaceDir = join(execRoot, "netns");
   const close = async () => {

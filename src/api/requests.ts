@@ -10,6 +10,7 @@ import { type Ip, parseIp } from "../net/ip.ts";
 import { parseMac } from "../net/mac.ts";
 import { type Prefix, tryParsePrefix } from "../net/prefix.ts";
 import { readFields } from "./body.ts";
+import { pairSubnets } from "./pair-subnets.ts";
 
 /** From bodies of requests to what the controller takes. */
 
@@ -113,7 +114,7 @@ export const networkRequest = (body: unknown): CreateNetwork => {
     ...(ipv6 !== undefined && { ipv6: parseBool(ipv6) }),
     options: { ...optionMap(more, "network_opts"), ...optionMap(fields.driver_opts ?? {}, "driver_opts") },
     labels: textMap(fields.labels ?? {}, "labels"),
-    subnets: configurations.map(subnetRequest),
+    subnets: pairSubnets(configurations.map(subnetRequest)),
   };
 };
 

@@ -61,6 +61,20 @@ export interface NodeResource {
   readonly rtt_ms?: number;
 }
 
+/** The rules of the firewall that matter to a network or a port, and why. */
+export interface FirewallResource {
+  readonly backend: "nftables" | "none";
+  readonly table?: string;
+  readonly summary: readonly string[];
+  readonly elements: readonly { readonly set: string; readonly element: string; readonly purpose: string }[];
+  readonly rules: readonly {
+    readonly chain: string;
+    readonly hook?: string;
+    readonly rule: string;
+    readonly reason: string;
+  }[];
+}
+
 export interface SandboxResource {
   readonly id: string;
   readonly key: string;

@@ -1,5 +1,5 @@
 import type { Controller, EndpointInfo } from "../controller/model.ts";
-import { NetworkError, notFound } from "../errors.ts";
+import { badRequest, NetworkError, notFound, shown } from "../errors.ts";
 import { parseBody } from "./body.ts";
 import { type NodeProvider, nodeRoutes } from "./node-routes.ts";
 import { endpointRequest, joinRequest, networkRequest, sandboxRequest, unpublishRequest } from "./requests.ts";
@@ -257,9 +257,38 @@ const sandboxes: readonly Route[] = [
   },
 ];
 
+const protocols = ["tcp", "udp", "sctp"] as const;
+
+const firewall: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/firewall/networks/:id",
+    status: 200,
+    run: ({ controller, params }) => controller.explainNetwork(params.id ?? ""),
+  },
+  {
+    method: "GET",
+    path: "/firewall/ports/:port",
+    status: 200,
+    run: ({ controller, params, query }) => {
+      const protocol = protocols.find((known) => known === (query.protocol ?? "tcp"));
+      if (protocol === undefined) {
+        throw badRequest(
+          "invalid-protocol",
+          `invalid protocol: ${shown(query.protocol ?? "")} is not tcp, udp or sctp`,
+        );
+      }
+      const { port = "" } = params;
+      if (!/^\d{1,5}$/.test(port)) throw badRequest("invalid-port", `invalid port: ${shown(port)} is not a number`);
+      return controller.explainPort(Number(port), protocol);
+    },
+  },
+];
+
 export const routes: readonly Route[] = [
   ...[...networks, ...endpoints, ...services].map((route): Route => ({ ...route, shared: true })),
   ...sandboxes,
   ...nodeRoutes,
+  ...firewall,
   { method: "GET", path: "/healthz", status: 200, run: () => ({ status: "ok" }) },
 ];

@@ -2,6 +2,7 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { firewallGroup } from "./commands/firewall.ts";
 import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
 import { nodeGroup } from "./commands/node.ts";
@@ -26,7 +27,14 @@ export interface DaemonFlags {
   readonly configPath?: string;
 }
 
-const groups: readonly CommandGroup[] = [networkGroup, serviceGroup, containerGroup, nodeGroup, labGroup];
+const groups: readonly CommandGroup[] = [
+  networkGroup,
+  serviceGroup,
+  containerGroup,
+  nodeGroup,
+  firewallGroup,
+  labGroup,
+];
 /** Commands whose output may be out of date while the daemon's store is away; others say so by failing. */
 const shows = ["ls", "info"];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];

@@ -1,3 +1,4 @@
+import { interfacePrefixOption } from "../drivers/options.ts";
 import { forbidden, internal } from "../errors.ts";
 import { plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
@@ -40,6 +41,7 @@ export class AttachmentManager {
         throw error;
       }
       await this.#context.naming.changed(claimed, before);
+      this.#context.conditions.attached();
       return sandbox;
     });
   }
@@ -65,7 +67,7 @@ export class AttachmentManager {
           node: instance,
           ...(network.scope === "global" && host && { vtep: host.vtep }),
           container: sandbox.container,
-          interface: freeInterface(others),
+          interface: freeInterface(others, interfacePrefixOption(network.options)),
           order: Math.max(-1, ...others.map((other) => other.sandbox?.order ?? 0)) + 1,
           aliases: [...aliases],
           ...(priority !== 0 && { priority }),
@@ -162,8 +164,8 @@ const checkAlias = (alias: string): string => {
   return alias;
 };
 
-/** `eth0` for the first network joined, then the lowest number that is free. */
-const freeInterface = (others: readonly EndpointRecord[]): string => {
+/** `eth0` for the first network joined, then the lowest number that is free; a network may have another word than `eth`. */
+const freeInterface = (others: readonly EndpointRecord[], prefix: string): string => {
   const used = new Set(others.map((other) => other.sandbox?.interface));
-  for (let n = 0; ; n++) if (!used.has(`eth${n}`)) return `eth${n}`;
+  for (let n = 0; ; n++) if (!used.has(`${prefix}${n}`)) return `${prefix}${n}`;
 };

@@ -5,6 +5,7 @@ import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Firewall } from "./firewall-guard.ts";
+import type { HostConditions } from "./host-conditions.ts";
 import type { Locks } from "./locks.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
@@ -58,6 +59,7 @@ export interface Context {
   /** Name of the nftables table, or undefined with firewall backend `none`. */
   readonly firewallTable: string | undefined;
   readonly firewall: Firewall;
+  readonly conditions: HostConditions;
 }
 
 /** @throws NetworkError `no-driver` (not found), quickly: there is no plugin to wait for */

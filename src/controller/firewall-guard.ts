@@ -24,12 +24,15 @@ export interface Firewall {
   release(network: FirewallNetwork | undefined, remove: Plan): Promise<void>;
   /** Work that changes what a registered part returns, and the kernel with it: the guard looks before it or after it. */
   exclusive<T>(work: () => Promise<T>): Promise<T>;
+  /** Tables of other parts. */
+  readonly parts: readonly FirewallPart[];
   /** Ends the guard; an empty ruleset goes. */
   close(): Promise<void>;
 }
 
 /** Backend `none`: packets are left alone. */
 export class NoFirewall implements Firewall {
+  readonly parts: readonly FirewallPart[] = [];
   readonly #kernel: Kernel;
 
   constructor(kernel: Kernel) {
@@ -65,11 +68,11 @@ const lock = "firewall";
  * the table is compared with what it should be and replaced where they differ.
  */
 export class FirewallGuard implements Firewall {
+  readonly parts: FirewallPart[] = [];
   readonly #kernel: Kernel;
   readonly #locks: Locks;
   readonly #log: Log;
   readonly #table: string;
-  readonly #parts: FirewallPart[] = [];
   /** What the table holds, by bridge: changed only under the lock. */
   readonly #networks = new Map<string, FirewallNetwork>();
   readonly #stops: (() => void)[] = [];
@@ -87,13 +90,13 @@ export class FirewallGuard implements Firewall {
   }
 
   register(part: FirewallPart): void {
-    this.#parts.push(part);
+    this.parts.push(part);
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
     this.#stops.push(
       await this.#kernel.watchTables(
-        (table) => this.#tables().includes(table),
+        (name) => this.#tables().some((table) => table.endsWith(` ${name}`)),
         (change) => this.#changed(change),
       ),
     );
@@ -149,11 +152,11 @@ export class FirewallGuard implements Firewall {
   }
 
   #tables(): readonly string[] {
-    return [this.#table, ...this.#parts.map(({ table }) => table)];
+    return [`inet ${this.#table}`, ...this.parts.map(({ table }) => table)];
   }
 
   #script(networks: Iterable<FirewallNetwork> = this.#networks.values()): string {
-    return firewallRuleset(this.#table, [...networks], this.#parts);
+    return firewallRuleset(this.#table, [...networks], this.parts);
   }
 
   /** Protection that cannot be installed is no reason to go on: this throws. */
@@ -182,8 +185,7 @@ export class FirewallGuard implements Firewall {
     await this.exclusive(async () => {
       if (this.#closed) return;
       const began = performance.now();
-      const tables = this.#tables().map((table) => `inet ${table}`);
-      const differences = await this.#kernel.compareTables(this.#script(), tables);
+      const differences = await this.#kernel.compareTables(this.#script(), this.#tables());
       if (differences.length === 0) {
         this.#notBefore = performance.now() + pause;
         return;
@@ -191,7 +193,9 @@ export class FirewallGuard implements Firewall {
       await this.#replace();
       const by = this.#author ? ` (changed by ${this.#author.program}, process ${this.#author.pid})` : "";
       const took = Math.round(performance.now() - began);
-      this.#log("warning", `found ${differences.map(differenceText).join("; ")}${by}: replaced, in ${took} ms`);
+      const expected = `expected ours with ${this.#networks.size} networks`;
+      const found = differences.map(differenceText).join("; ");
+      this.#log("warning", `found ${found}${by}, ${expected}: replaced, in ${took} ms`);
     });
   }
 
@@ -203,7 +207,7 @@ export class FirewallGuard implements Firewall {
       // Rules protect what runs on after us; where nothing does, they go.
       if (this.#networks.size > 0) return;
       try {
-        const script = firewallClear(this.#table);
+        const script = [firewallClear(this.#table), ...this.parts.map((part) => part.ruleset())].join("");
         await this.#kernel.apply(plan({ op: "nft.apply", namespace: hostNamespace, script }));
       } catch (error) {
         this.#log("warning", `could not remove the empty nftables table ${this.#table}: ${errorText(error)}`);
@@ -215,13 +219,13 @@ export class FirewallGuard implements Firewall {
 /** True where nft refused: the table may not be what a change of it expects. */
 const isOfRules = (error: unknown): boolean => error instanceof NetworkError && error.code === "nft";
 
-/** `table inet t without 2 of 60 lines (first: ...), expected 60`. */
-const differenceText = ({ table, missing, extra, expected, reordered }: TableDifference): string => {
-  if (missing.length >= expected && extra.length === 0) return `no table ${table}, expected ${expected} lines`;
-  if (reordered) return `table ${table} in another order, expected ${expected} lines in ours`;
+/** `table inet t without 2 of 60 lines (first: ...)`. */
+const differenceText = ({ table, absent, missing, extra, expected, reordered }: TableDifference): string => {
+  if (absent) return `no table ${table}`;
+  if (reordered) return `table ${table} in another order`;
   const parts = [
     missing.length > 0 && `without ${missing.length} of ${expected} lines (first: ${missing[0]})`,
     extra.length > 0 && `with ${extra.length} foreign (first: ${extra[0]})`,
   ];
-  return `table ${table} ${parts.filter(Boolean).join(" and ")}, expected ${expected} lines`;
+  return `table ${table} ${parts.filter(Boolean).join(" and ")}`;
 };

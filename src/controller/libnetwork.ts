@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
-import { errorText, NetworkError } from "../errors.ts";
+import { badRequest, errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
+import { type Explanation, explainNetwork, explainPort } from "../linux/firewall-explain.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
@@ -10,18 +11,21 @@ import type { Store } from "../store/store.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
+  driverNetwork,
   idOfMark,
   type Log,
   type Naming,
   requireEndpoint,
   requireNetwork,
   requireSandbox,
+  usableDriver,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { GlobalCopy } from "./global-copy.ts";
+import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
 import type {
   AttachOptions,
@@ -30,6 +34,7 @@ import type {
   CreateNetwork,
   CreateSandbox,
   EndpointInfo,
+  FirewallExplanation,
   NetworkInfo,
   SandboxInfo,
   Stale,
@@ -41,6 +46,7 @@ import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { type GatewayNetwork, WayOut } from "./way-out.ts";
+import { spoofPart } from "./wiring.ts";
 
 export type HostPlace = Omit<DriverHost, "namespaceDir" | "firewall">;
 
@@ -157,16 +163,20 @@ export class Libnetwork implements Controller {
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
       firewallTable: table,
+      conditions: new HostConditions({ kernel, log, subnets: () => ownSubnets(context) }),
       firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
+    if (table !== undefined) context.firewall.register(spoofPart(context, table));
     const libnetwork = new Libnetwork(context, options);
     try {
       await libnetwork.#loadGlobal(options.signal);
       await libnetwork.#reconcile(options.signal);
+      await context.conditions.watch();
       await libnetwork.#ensureDefaultNetwork();
       return libnetwork;
     } catch (error) {
       await libnetwork.#follower?.close();
+      context.conditions.close();
       await context.firewall.close();
       throw error;
     }
@@ -297,6 +307,30 @@ export class Libnetwork implements Controller {
     await this.#sandboxes.delete(id);
   }
 
+  explainNetwork(id: string): FirewallExplanation {
+    const record = requireNetwork(this.#context, id);
+    const part = usableDriver(this.#context, record)?.firewall(driverNetwork(this.#context, record));
+    return this.#explanation(
+      part
+        ? explainNetwork(part)
+        : { summary: [`driver ${record.driver} needs no rules on this host`], elements: [], rules: [] },
+    );
+  }
+
+  explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw badRequest("invalid-port", `invalid port: ${port} is not between 1 and 65535`);
+    }
+    return this.#explanation(explainPort(port, protocol, this.#context.firewall.parts));
+  }
+
+  #explanation(explanation: Explanation): FirewallExplanation {
+    const { firewallTable: table } = this.#context;
+    if (table !== undefined) return { backend: "nftables", table: `inet ${table}`, ...explanation };
+    const summary = ['firewall = "none": packets are left alone, there are no rules'];
+    return { backend: "none", summary, elements: [], rules: [] };
+  }
+
   /** Work to do when the controller is closed, after its own. */
   onClose(work: () => Promise<void>): void {
     this.#closing.push(work);
@@ -309,10 +343,19 @@ export class Libnetwork implements Controller {
     await this.#reconciling;
     if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
     await this.#context.naming.closeAll();
+    this.#context.conditions.close();
     await this.#context.firewall.close();
     for (const work of this.#closing.splice(0)) await work();
   }
 }
+
+/** Subnets of networks that are bridges of this host. */
+const ownSubnets = (context: Context): readonly OwnSubnet[] =>
+  [...context.state.networks.values()].flatMap((record) => {
+    const part = usableDriver(context, record)?.firewall(driverNetwork(context, record));
+    if (!part) return [];
+    return part.subnets.map((pool) => ({ network: record.name, pool, devices: [part.bridge] }));
+  });
 
 /** What tells this daemon's kernel objects from another's: made once, kept in the local store. */
 const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> => {

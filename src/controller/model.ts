@@ -1,4 +1,5 @@
 import type { Options, Scope, Subnet } from "../drivers/driver.ts";
+import type { Explanation } from "../linux/firewall-explain.ts";
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
@@ -111,6 +112,13 @@ export interface CreateSandbox {
   readonly useDefaultSandbox?: boolean;
 }
 
+/** The rules of the firewall that matter to a network or a port, and why. */
+export interface FirewallExplanation extends Explanation {
+  readonly backend: "nftables" | "none";
+  /** The host's nftables table; absent without one. */
+  readonly table?: string;
+}
+
 /**
  * What a daemon, an API or an embedding program calls. Every method that changes something commits one store transaction,
  * then makes the kernel match; both take an AbortSignal. Ids are full ids; names are resolved by the caller.
@@ -143,6 +151,10 @@ export interface Controller {
    * @returns since when reads may be out of date, where the shared store does not answer
    */
   sync(signal?: AbortSignal): Promise<Stale | undefined>;
+  /** @throws NetworkError `no-network` */
+  explainNetwork(id: string): FirewallExplanation;
+  /** @throws NetworkError `invalid-port` (bad request) */
+  explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation;
   /** Stops serving (DNS, watches); sandboxes keep running. */
   close(): Promise<void>;
 }

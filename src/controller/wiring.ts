@@ -1,4 +1,6 @@
 import type { Attachment } from "../drivers/driver.ts";
+import type { FirewallPart } from "../linux/firewall.ts";
+import { spoofAdd, spoofRemove, spoofRuleset } from "../linux/firewall-spoof.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
@@ -11,6 +13,7 @@ import {
   namespaceOf,
   requireHost,
   requireNetwork,
+  usableDriver,
 } from "./context.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
 
@@ -18,8 +21,36 @@ import type { EndpointRecord, SandboxRecord } from "./records.ts";
 
 const everywhere = { 4: parsePrefix("0.0.0.0/0"), 6: parsePrefix("::/0") } as const;
 
-/** The driver's attachment of an endpoint that a sandbox has claimed. */
+/** The driver's attachment of an endpoint that a sandbox has claimed, with the rules that keep it from forging addresses. */
 export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
+  const attachment = driversAttachment(context, endpoint, sandbox);
+  const { guarded } = attachment;
+  const { firewallTable: table } = context;
+  if (!guarded || table === undefined) return attachment;
+  const [add, remove] = [spoofAdd(table, guarded), spoofRemove(table, guarded)];
+  return {
+    ...attachment,
+    // Rules exist before the link does, and until it is gone.
+    attach: plan({ op: "nft.apply", namespace: hostNamespace, script: add, undo: remove }, attachment.attach),
+    detach: plan(attachment.detach, { op: "nft.apply", namespace: hostNamespace, script: remove }),
+  };
+};
+
+/** The table of sandboxes that may not forge addresses, as it follows from the records. */
+export const spoofPart = (context: Context, table: string): FirewallPart => ({
+  table: `bridge ${table}`,
+  ruleset: () => {
+    const ports = [...context.state.endpoints.values()].flatMap((endpoint) => {
+      const sandbox = context.state.sandboxes.get(endpoint.sandbox?.id ?? "");
+      const network = context.state.networks.get(endpoint.network);
+      if (!sandbox || !network || !usableDriver(context, network)) return [];
+      return driversAttachment(context, endpoint, sandbox).guarded ?? [];
+    });
+    return spoofRuleset(table, ports);
+  },
+});
+
+const driversAttachment = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
   const network = context.state.knownNetwork(endpoint.network) ?? requireNetwork(context, endpoint.network);
   const place = {
     id: sandbox.id,

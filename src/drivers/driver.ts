@@ -1,4 +1,5 @@
 import type { FirewallNetwork } from "../linux/firewall.ts";
+import type { GuardedPort } from "../linux/firewall-spoof.ts";
 import type { Plan } from "../linux/plan.ts";
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
@@ -83,6 +84,8 @@ export interface Attachment {
   readonly detach: Plan;
   /** Name of the endpoint's link on the host, where it has one: what the host's link table shows. */
   readonly hostLink?: string;
+  /** What the sandbox may call itself on the link, where it is kept from forging addresses. */
+  readonly guarded?: GuardedPort;
   /** Next hops for the sandbox's default routes, at most one a family; none on internal networks. */
   readonly gateways: readonly Ip[];
 }

@@ -20,6 +20,7 @@ export const option = {
   gatewayModeIpv6: "com.docker.network.bridge.gateway_mode_ipv6",
   hostBindingIpv4: "com.docker.network.bridge.host_binding_ipv4",
   inhibitIpv4: "com.docker.network.bridge.inhibit_ipv4",
+  antiSpoofing: "dnet.bridge.anti_spoofing",
   trustedInterfaces: "com.docker.network.bridge.trusted_host_interfaces",
 } as const;
 

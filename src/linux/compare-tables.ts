@@ -11,15 +11,17 @@ export const compareTables = (
   script: string,
   tables: readonly string[],
 ): readonly TableDifference[] => {
+  const [first = ""] = tables;
   const list = (): readonly string[] => tables.map((table) => listTable(table) ?? "");
   const found = list();
+  if (found[0] === "") return [{ table: first, absent: true, missing: [], extra: [], expected: 0, reordered: false }];
   const expected = namespaces.scratch(() => {
     applyNft(script);
     return list();
   });
   return tables.flatMap((table, n) => {
     const [should, is] = [expected[n] ?? "", found[n] ?? ""];
-    return should === is ? [] : [{ table, ...differenceOf(linesOf(should), linesOf(is)) }];
+    return should === is ? [] : [{ table, absent: is === "", ...differenceOf(linesOf(should), linesOf(is)) }];
   });
 };
 
@@ -30,7 +32,10 @@ const linesOf = (listing: string): readonly string[] =>
     .map((line) => line.replace(/^\s*(elements = \{ )?/, "").replace(/(,| \})$/, ""))
     .filter((line) => line !== "" && line !== "}");
 
-export const differenceOf = (expected: readonly string[], found: readonly string[]): Omit<TableDifference, "table"> => {
+export const differenceOf = (
+  expected: readonly string[],
+  found: readonly string[],
+): Omit<TableDifference, "table" | "absent"> => {
   const missing = without(expected, found);
   const extra = without(found, expected);
   return { missing, extra, expected: expected.length, reordered: missing.length === 0 && extra.length === 0 };

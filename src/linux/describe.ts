@@ -88,6 +88,7 @@ const settings = (link: LinkSpec): readonly string[] => {
     `ip link set dev ${name} type bridge_slave`,
     bridgePort.learning !== undefined && `learning ${bridgePort.learning ? "on" : "off"}`,
     bridgePort.flood !== undefined && `flood ${bridgePort.flood ? "on" : "off"}`,
+    bridgePort.isolated !== undefined && `isolated ${bridgePort.isolated ? "on" : "off"}`,
   );
   return [...linkSet(name, change), port, ...linkSet(name, up)];
 };

@@ -1,5 +1,5 @@
-import { errorText, internal, NetworkError } from "../errors.ts";
-import { describeShort } from "./describe.ts";
+import { internal, NetworkError } from "../errors.ts";
+import { explainError } from "./explain-error.ts";
 import { errno } from "./libc.ts";
 import { getLink, indexOf, LinkExecutor } from "./link-executor.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -109,7 +109,7 @@ export class Executor {
       const operation = run[n];
       if (operation === undefined) continue;
       if (error === undefined) done.push(...(changed ? [changed] : []));
-      else if (!isSatisfied(operation, error)) errors.push(explain(operation, error));
+      else if (!isSatisfied(operation, error)) errors.push(explainError(operation, error));
     }
     return { done, errors };
   }
@@ -204,14 +204,4 @@ const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
   });
   if (!same) throw internal("route-exists", `another route to ${route.to} exists`, { errno: errno.EEXIST });
   return false;
-};
-
-/** An error as users see it: what was tried, in the words of `ip`, and what the kernel said. */
-const explain = (operation: Operation, error: unknown): NetworkError => {
-  const text = `${describeShort(operation)}: ${errorText(error)}`;
-  if (!(error instanceof NetworkError)) return internal("kernel", text, { cause: error });
-  return new NetworkError(error.kind, error.code, text, {
-    ...(error.hint !== undefined && { hint: error.hint }),
-    ...(error.errno !== undefined && { errno: error.errno }),
-  });
 };

@@ -43,11 +43,15 @@ export const elementsOf = (network: FirewallNetwork): readonly Element[] => {
   for (const subnet of network.subnets) {
     const family = prefixFamily(subnet);
     for (const from of [bridge, ...trusted]) result.push({ set: `own${family}`, key: `${from} . ${subnet}` });
-    if (network.internal || modeOf(network, family) === "nat") result.push({ set: `closed${family}`, key: subnet });
+    if (isClosed(network, family)) result.push({ set: `closed${family}`, key: subnet });
     result.push(...wayOut(network, subnet));
   }
   return result;
 };
+
+/** True where nothing from outside has a sandbox's address as its destination: answers come to the host's, and are translated. */
+export const isClosed = (network: FirewallNetwork, family: 4 | 6): boolean =>
+  network.internal || (modeOf(network, family) === "nat" && network.masquerade);
 
 const wayOut = (network: FirewallNetwork, subnet: Prefix): readonly Element[] => {
   const family = prefixFamily(subnet);

@@ -1,5 +1,5 @@
 import type { FirewallNetwork } from "./firewall.ts";
-import { modeOf } from "./firewall-elements.ts";
+import { isClosed, modeOf } from "./firewall-elements.ts";
 
 /**
  * The rules of the host's table as data: a fixed number, whatever the number of networks. Each says why it is there; the
@@ -119,13 +119,13 @@ export const chains: readonly Chain[] = [
         match: 'iifname != "lo" ip daddr @closed4 iifname . ip daddr != @own4 fib daddr type != local',
         verdict: "counter drop",
         reason: "nobody routes through this host to a sandbox's address (moby 49325)",
-        concerns: (network) => network.internal || modeOf(network, 4) === "nat",
+        concerns: (network) => isClosed(network, 4),
       },
       {
         match: 'iifname != "lo" ip6 daddr @closed6 iifname . ip6 daddr != @own6 fib daddr type != local',
         verdict: "counter drop",
         reason: "nobody routes through this host to a sandbox's address, IPv6 (moby 49325)",
-        concerns: (network) => network.internal || modeOf(network, 6) === "nat",
+        concerns: (network) => isClosed(network, 6),
       },
     ],
   },
@@ -192,13 +192,13 @@ export const chains: readonly Chain[] = [
       {
         match: "ip daddr . meta l4proto . th dport @reachable4",
         verdict: "accept",
-        reason: "a published port at the sandbox's own address, IPv4 (mode nat was dropped before)",
+        reason: "a published port at the sandbox's own address, IPv4",
         concerns: inMode("routed"),
       },
       {
         match: "ip6 daddr . meta l4proto . th dport @reachable6",
         verdict: "accept",
-        reason: "a published port at the sandbox's own address, IPv6 (mode nat was dropped before)",
+        reason: "a published port at the sandbox's own address, IPv6",
         concerns: inMode("routed"),
       },
     ],

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { configurations } from "../../scripts/firewall-configurations.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
 import { parseIp } from "../net/ip.ts";
+import { parseMac } from "../net/mac.ts";
 import {
   firewallAdd,
   firewallClear,
@@ -11,6 +12,7 @@ import {
   firewallRuleset,
   firewallUnreach,
 } from "./firewall.ts";
+import { type GuardedPort, spoofAdd, spoofRemove, spoofRuleset } from "./firewall-spoof.ts";
 
 const table = "dnet_0badcafe";
 const driver = bridgeDriver();
@@ -58,7 +60,7 @@ it("makes the tables of other parts in the same batch, and opens what they reach
     { address: parseIp("172.18.0.2"), protocol: "tcp", port: 80, count: 1 },
     { address: parseIp("fd00:18::2"), protocol: "udp", port: 5000, count: 10 },
   ] as const;
-  const part = { table: "other", ruleset: () => "add table inet other\n", reachable: () => ports };
+  const part = { table: "inet other", ruleset: () => "add table inet other\n", reachable: () => ports };
   const whole = firewallRuleset(table, [], [part]);
   const listing = apply(whole);
   expect(listing).toContain("table inet other {");
@@ -68,4 +70,25 @@ it("makes the tables of other parts in the same batch, and opens what they reach
   const empty = apply(firewallRuleset(table, []));
   expect(apply(firewallRuleset(table, []), reach, reach, "add table inet other")).toBe(listing);
   expect(apply(firewallRuleset(table, []), reach, unreach, unreach)).toBe(empty);
+});
+
+describe("the table of sandboxes that may not forge addresses, in the kernel", () => {
+  const port = (n: number): GuardedPort => ({
+    port: `veth${n}`,
+    mac: parseMac(`02:42:ac:12:00:0${n}`),
+    addresses: [parseIp(`172.18.0.${n}`), parseIp(`fd00:18::${n}`)],
+  });
+  const whole = spoofRuleset(table, [port(2), port(3)]);
+
+  it("is the same made at once or port by port, also twice, and gone with a ruleset of none", () => {
+    expect(apply(spoofAdd(table, port(2)), spoofAdd(table, port(3)), spoofAdd(table, port(3)))).toBe(apply(whole));
+    expect(apply(whole, whole)).toBe(apply(whole));
+    expect(apply(whole, spoofRuleset(table, []))).toBe("");
+  });
+
+  it("lets ports go without a trace, also twice, also after a flush", () => {
+    const one = apply(spoofRuleset(table, [port(3)]));
+    expect(apply(whole, spoofRemove(table, port(2)), spoofRemove(table, port(2)))).toBe(one);
+    expect(apply(whole, "flush ruleset", spoofRemove(table, port(2)))).not.toContain("elements");
+  });
 });

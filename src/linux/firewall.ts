@@ -1,6 +1,7 @@
 import { familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { type Element, elementsOf } from "./firewall-elements.ts";
+import type { ExplainedRule } from "./firewall-explain.ts";
 import { type Chain, chains, type NamedSet, ruleText, sets } from "./firewall-rules.ts";
 
 /**
@@ -27,6 +28,8 @@ export interface FirewallNetwork {
   readonly gatewayModes?: Readonly<Record<4 | 6, GatewayMode>>;
   /** Interfaces of the host from which everybody reaches every port of the network's sandboxes. */
   readonly trusted?: readonly string[];
+  /** Its sandboxes may not forge addresses: `firewall-spoof.ts`. */
+  readonly antiSpoofing?: boolean;
   /** Addresses of the host with which the network's traffic leaves; without one, the way's own. */
   readonly source?: Readonly<Partial<Record<4 | 6, Ip>>>;
 }
@@ -42,29 +45,30 @@ export interface ReachablePort {
 
 /** A table of another part (published ports) that is kept like ours. */
 export interface FirewallPart {
-  /** Its name in family `inet`. */
+  /** Family and name: `inet t`. */
   readonly table: string;
   /** The batch that makes it as it should be, whatever is there; or removes it. */
   ruleset(): string;
   /** What it lets in at sandboxes' own addresses. */
   reachable?(): readonly ReachablePort[];
+  /** The rules by which it leads a port of this host on, and why; none where it does not. */
+  explainPort?(port: number, protocol: ReachablePort["protocol"]): readonly ExplainedRule[];
 }
 
-const statement = (verb: "add" | "delete", table: string, { set, key, value }: Element): string =>
-  `${verb} element inet ${table} ${set} { ${key}${value !== undefined && verb === "add" ? ` : ${value}` : ""} }\n`;
-
-/** The batch that brings a network under the ruleset; it may be repeated. */
-export const firewallAdd = (table: string, network: FirewallNetwork): string =>
-  elementsOf(network)
-    .map((element) => statement("add", table, element))
+/** One command a set, however many elements: that is what nft reads fastest. */
+const statements = (verb: "add" | "delete", table: string, elements: readonly Element[]): string =>
+  [...Map.groupBy(elements, ({ set }) => set)]
+    .map(([set, entries]) => {
+      const list = entries.map(({ key, value }) =>
+        value === undefined || verb === "delete" ? key : `${key} : ${value}`,
+      );
+      return `${verb} element inet ${table} ${set} { ${list.join(", ")} }\n`;
+    })
     .join("");
 
-/** The batch that takes a network out of it, whatever of it is there. */
-export const firewallRemove = (table: string, network: FirewallNetwork): string =>
-  // nft has no "delete if it is there" that every kernel knows; what is added first is there.
-  elementsOf(network)
-    .map((element) => statement("add", table, element) + statement("delete", table, element))
-    .join("");
+/** nft has no "delete if it is there" that every kernel knows; what is added first is there. */
+const removal = (table: string, elements: readonly Element[]): string =>
+  statements("add", table, elements) + statements("delete", table, elements);
 
 const reachElements = (ports: readonly ReachablePort[]): readonly Element[] =>
   ports.map(({ address, protocol, port, count }) => ({
@@ -72,17 +76,20 @@ const reachElements = (ports: readonly ReachablePort[]): readonly Element[] =>
     key: `${address} . ${protocol} . ${count > 1 ? `${port}-${port + count - 1}` : port}`,
   }));
 
+/** The batch that brings a network under the ruleset; it may be repeated. */
+export const firewallAdd = (table: string, network: FirewallNetwork): string =>
+  statements("add", table, elementsOf(network));
+
+/** The batch that takes a network out of it, whatever of it is there. */
+export const firewallRemove = (table: string, network: FirewallNetwork): string => removal(table, elementsOf(network));
+
 /** The batch that lets ports be reached at their sandboxes' addresses, where the network is routed; it may be repeated. */
 export const firewallReach = (table: string, ports: readonly ReachablePort[]): string =>
-  reachElements(ports)
-    .map((element) => statement("add", table, element))
-    .join("");
+  statements("add", table, reachElements(ports));
 
 /** The batch that takes that back, whatever of it is there. */
 export const firewallUnreach = (table: string, ports: readonly ReachablePort[]): string =>
-  reachElements(ports)
-    .map((element) => statement("add", table, element) + statement("delete", table, element))
-    .join("");
+  removal(table, reachElements(ports));
 
 const setText = ({ name, kind, type, flags, purpose }: NamedSet): string =>
   `  ${kind} ${name} { type ${type}; ${flags === undefined ? "" : `flags ${flags}; `}comment "${purpose}"; }\n`;
@@ -108,8 +115,11 @@ export const firewallRuleset = (
     ...chains.filter(({ hook }) => hook === undefined).map(chainText),
     ...chains.filter(({ hook }) => hook !== undefined).map(chainText),
     "}\n",
-    ...networks.map((network) => firewallAdd(table, network)),
-    ...parts.map((part) => firewallReach(table, part.reachable?.() ?? []) + part.ruleset()),
+    statements("add", table, [
+      ...networks.flatMap(elementsOf),
+      ...reachElements(parts.flatMap((part) => part.reachable?.() ?? [])),
+    ]),
+    ...parts.map((part) => part.ruleset()),
   ].join("");
 
 /** The batch that removes the table, also where it is not there. */

@@ -1,5 +1,6 @@
 import type { ErrorKind } from "../errors.ts";
-import type { Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
+import type { NeighborTable, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
+import type { Topic } from "./notification-sockets.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 
 /** What the main thread and the kernel worker say to each other. */
@@ -7,7 +8,8 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "apply" | "teardown"; readonly plan: Plan }
   | { readonly kind: "observe" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
-  | { readonly kind: "watch" }
+  | { readonly kind: "watch"; readonly topic: Topic }
+  | { readonly kind: "neighbors" }
   /** The last request: everything that the worker holds open is closed. */
   | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
@@ -33,5 +35,6 @@ export interface KernelReply {
   readonly sockets?: readonly OpenedSocket[];
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
+  readonly neighborTables?: readonly NeighborTable[];
   readonly differences?: readonly TableDifference[];
 }

@@ -6,9 +6,10 @@ import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts
 import { trimMemory } from "./libc.ts";
 import { openMissSocket } from "./miss-socket.ts";
 import { Namespaces } from "./namespaces.ts";
+import { neighborTables } from "./netlink/neighbor-tables.ts";
+import { holdConnections, openNotifications } from "./notification-sockets.ts";
 import { observe } from "./observe.ts";
-import type { Operation, Plan } from "./plan.ts";
-import { holdConnections, openRulesetWatch } from "./ruleset-sockets.ts";
+import { hostNamespace, type Operation, type Plan } from "./plan.ts";
 import { openSockets } from "./sockets.ts";
 
 /** The kernel worker: the one thread that enters namespaces. It handles one request after the other, synchronously. */
@@ -61,7 +62,9 @@ const answer = (request: KernelRequest): KernelReply => {
       case "compare":
         return { id, errors: [], differences: compareTables(namespaces, request.script, request.tables) };
       case "watch":
-        return { id, errors: [], sockets: [{ fd: openRulesetWatch(), port: 0 }] };
+        return { id, errors: [], sockets: [{ fd: openNotifications(request.topic), port: 0 }] };
+      case "neighbors":
+        return { id, errors: [], neighborTables: neighborTables(namespaces.socket(hostNamespace)) };
       case "hold":
         return { id, errors: [], sockets: [{ fd: holdConnections(request.table), port: 0 }] };
       case "close":

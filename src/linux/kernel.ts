@@ -39,10 +39,20 @@ export interface OpenedSocket {
   readonly port: number;
 }
 
+/** The kernel's table of neighbours of one family, which all namespaces of the host share. */
+export interface NeighborTable {
+  readonly family: 4 | 6;
+  readonly entries: number;
+  /** As many as there can be: gc_thresh3. */
+  readonly limit: number;
+}
+
 /** How a table of the host differs from what it should be, in lines of nft's listing. */
 export interface TableDifference {
   /** Family and name: `inet t`. */
   readonly table: string;
+  /** There is no such table; then nothing else of it was compared, nor any other table. */
+  readonly absent: boolean;
   readonly missing: readonly string[];
   readonly extra: readonly string[];
   /** Lines that there should be. */
@@ -72,7 +82,7 @@ export interface Kernel {
     signal?: AbortSignal,
   ): Promise<readonly OpenedSocket[]>;
   /**
-   * Compares tables of the host with what a script makes of an empty host.
+   * Compares tables of the host with what a script makes of an empty host. Where the first is not there, that is all that is found.
    * @param tables family and name: `inet t`
    * @returns those that are not the same
    */
@@ -90,5 +100,8 @@ export interface Kernel {
    * @throws NetworkError where the kernel knows no tables with an owner (before Linux 5.12)
    */
   holdConnections(table: string): Promise<() => void>;
+  /** Tells of every change of the host's routes, ours included, without polling. @returns what ends it */
+  watchRoutes(onChange: () => void): Promise<() => void>;
+  neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]>;
   close(): Promise<void>;
 }

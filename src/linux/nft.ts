@@ -50,10 +50,28 @@ const readComplaints = (fd: number): string => {
   return bytes.toString("utf8", 0, readSync(fd, bytes, 0, complaintLength, 0));
 };
 
-const failed = (complaints: string): NetworkError => {
-  const complaint = complaints.split("\n").find((line) => line.includes("Error")) ?? "failed";
-  return internal("nft", `nft: ${complaint.replace(/^.*?Error: /, "").slice(0, 300)}`, {
-    hint: "does this kernel have nf_tables, and is this root?",
+/** Modules of the kernel by words of the rule that it refused. */
+const modules: readonly (readonly [RegExp, string])[] = [
+  [/\bfib\b/, "nft_fib_inet"],
+  [/\bmasquerade\b/, "nft_masq"],
+  [/\b[sd]nat\b/, "nft_nat"],
+  [/\btype nat\b/, "nft_chain_nat"],
+  [/\bct\b/, "nft_ct"],
+];
+
+/** nft's complaint, and the line of the script that it is about. Exported for tests. */
+export const failed = (complaints: string): NetworkError => {
+  const lines = complaints.split("\n");
+  const at = lines.findIndex((line) => line.includes("Error"));
+  const complaint = (lines[at] ?? "failed").replace(/^.*?Error: /, "").slice(0, 300);
+  const line = at < 0 ? "" : (lines[at + 1] ?? "").trim().slice(0, 200);
+  const refused = /not supported|No such file/.test(complaint) && !/did you mean/.test(complaint);
+  const module = refused ? modules.find(([words]) => words.test(line))?.[1] : undefined;
+  return internal("nft", `nft: ${complaint}${module === undefined ? "" : `: ${line}`}`, {
+    hint:
+      module === undefined
+        ? "does this kernel have nf_tables, and is this root?"
+        : `this kernel lacks what the rule needs: modprobe ${module}, or install the kernel's package of modules`,
   });
 };
 

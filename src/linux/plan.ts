@@ -34,6 +34,8 @@ export interface BridgePort {
   readonly learning?: boolean;
   /** Frames for addresses that the bridge does not know leave here too. */
   readonly flood?: boolean;
+  /** It reaches no other port that is isolated too. */
+  readonly isolated?: boolean;
 }
 
 export type LinkSpec =

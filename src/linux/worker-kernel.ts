@@ -2,10 +2,19 @@ import { closeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
-import type { ForeignChange, Kernel, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
+import type {
+  ForeignChange,
+  Kernel,
+  NeighborTable,
+  Observed,
+  OpenedSocket,
+  SocketRequest,
+  TableDifference,
+} from "./kernel.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import { RulesetChanges } from "./netlink/nftables.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
-import { prepareRulesetWatch, watchRuleset } from "./ruleset-watch.ts";
+import { listenForReadable, readDatagrams } from "./readable.ts";
 import { workerUrl } from "./worker-url.ts";
 
 type Ask = KernelRequest extends infer R ? (R extends KernelRequest ? Omit<R, "id"> : never) : never;
@@ -84,17 +93,31 @@ export class WorkerKernel implements Kernel {
     isOurs: (table: string) => boolean,
     onChange: (change: ForeignChange) => void,
   ): Promise<() => void> {
-    prepareRulesetWatch();
-    const fd = await this.#descriptor({ kind: "watch" });
+    listenForReadable();
+    const fd = await this.#descriptor({ kind: "watch", topic: "ruleset" });
     const changes = new ForeignChanges((change) => {
       if (!change || [...change.tables].some(isOurs)) onChange(change && { program: change.program, pid: change.pid });
     });
     this.#changes.add(changes);
-    const stop = watchRuleset(fd, (change) => changes.changed(change, this.#waiting.size > 0 ? this.#id : undefined));
+    const batches = new RulesetChanges();
+    const stop = readDatagrams(fd, (bytes) => {
+      for (const change of batches.read(bytes)) changes.changed(change, this.#waiting.size > 0 ? this.#id : undefined);
+    });
     return () => {
       this.#changes.delete(changes);
       stop();
     };
+  }
+
+  async watchRoutes(onChange: () => void): Promise<() => void> {
+    listenForReadable();
+    return readDatagrams(await this.#descriptor({ kind: "watch", topic: "routes" }), onChange);
+  }
+
+  async neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]> {
+    const { errors, neighborTables = [] } = await this.#ask({ kind: "neighbors" }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return neighborTables;
   }
 
   async holdConnections(table: string): Promise<() => void> {

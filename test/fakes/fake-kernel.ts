@@ -1,7 +1,14 @@
 import { isDeepStrictEqual } from "node:util";
 import { forbidden, internal } from "../../src/errors.ts";
-import type { ForeignChange, Kernel, Observed, OpenedSocket, TableDifference } from "../../src/linux/kernel.ts";
-import { hostNamespace, inversePlan, type Operation, type Plan } from "../../src/linux/plan.ts";
+import type {
+  ForeignChange,
+  Kernel,
+  NeighborTable,
+  Observed,
+  OpenedSocket,
+  TableDifference,
+} from "../../src/linux/kernel.ts";
+import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "../../src/linux/plan.ts";
 
 /** A link that the fake kernel has: the end of a veth pair that is in the host's namespace stands for both. */
 export interface FakeLink {
@@ -208,7 +215,7 @@ export class FakeKernel implements Kernel {
       up: true,
       addresses: [],
     }));
-    return { links, routes: [] };
+    return { links, routes: namespace === hostNamespace ? this.foreignRoutes : [] };
   }
 
   async openSockets(): Promise<readonly OpenedSocket[]> {
@@ -237,6 +244,27 @@ export class FakeKernel implements Kernel {
   ): Promise<() => void> {
     this.#watchers.add(onChange);
     return () => this.#watchers.delete(onChange);
+  }
+
+  neighbors: readonly NeighborTable[] = [];
+  readonly #routeWatchers = new Set<() => void>();
+
+  async neighborTables(): Promise<readonly NeighborTable[]> {
+    return this.neighbors;
+  }
+
+  /** Routes of the host that others made. */
+  foreignRoutes: readonly RouteSpec[] = [];
+
+  /** Somebody changes the host's routes. */
+  changeRoutes(routes: readonly RouteSpec[]): void {
+    this.foreignRoutes = routes;
+    for (const tell of this.#routeWatchers) tell();
+  }
+
+  async watchRoutes(onChange: () => void): Promise<() => void> {
+    this.#routeWatchers.add(onChange);
+    return () => this.#routeWatchers.delete(onChange);
   }
 
   async holdConnections(): Promise<() => void> {

@@ -1,12 +1,13 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { NetworkError } from "../../src/errors.ts";
 import { describe as commandOf } from "../../src/linux/describe.ts";
 import type { Observed } from "../../src/linux/kernel.ts";
-import { hostNamespace, inversePlan, type Operation, type Plan, plan } from "../../src/linux/plan.ts";
+import { hostNamespace, inversePlan, type LinkSpec, type Operation, type Plan, plan } from "../../src/linux/plan.ts";
 import { WorkerKernel } from "../../src/linux/worker-kernel.ts";
 import { parseIp } from "../../src/net/ip.ts";
 import { parseMac } from "../../src/net/mac.ts";
 import { parseInterfaceAddress, parsePrefix } from "../../src/net/prefix.ts";
-import { enterOwnHost, expectNothingLeft, inside, run, shell } from "../own-host.ts";
+import { enterOwnHost, eventually, expectNothingLeft, inside, run, shell } from "../own-host.ts";
 
 const A = "/run/docker/netns/aaaa";
 const B = "/run/docker/netns/bbbb";
@@ -297,6 +298,73 @@ describe("executor", () => {
       shown.map(({ ifname, mtu, addr_info }) => ({ name: ifname, mtu, n: addr_info.length })),
     );
     expect(observed.routes).toContainEqual({ to: "0.0.0.0/0", via: "10.1.0.9", device: "br0" });
+  });
+
+  it("says what a kernel lacks, and that a bridge is full", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    const add = (link: LinkSpec): Operation => ({ op: "link.add", namespace: A, link });
+    await kernel.apply(plan(add({ kind: "bridge", name: "br0", up: true })));
+    // This kernel has no ipvlan; where one has it, there is nothing to say.
+    const ipvlan = kernel.apply(plan(add({ kind: "ipvlan", name: "iv0", parent: "br0", mode: "l2" })));
+    await ipvlan.catch((error: NetworkError) => {
+      expect(error.hint).toBe(
+        "this kernel has no links of kind ipvlan: modprobe ipvlan, or install the kernel's package of modules",
+      );
+    });
+    // Both ends of 511 pairs and one of another are 1,023 ports.
+    const pairs = Array.from(
+      { length: 512 },
+      (_, n) => `link add a${n} type veth peer name b${n}\nlink set a${n} master br0`,
+    );
+    const peers = Array.from({ length: 511 }, (_, n) => `link set b${n} master br0`);
+    shell(`nsenter --net=${A} ip -batch - <<'EOF'\n${[...pairs, ...peers].join("\n")}\nEOF`);
+    const veth: LinkSpec = { kind: "veth", name: "veth0", master: "br0", peer: { name: "eth0", namespace: A } };
+    await expect(kernel.apply(plan(add(veth)))).rejects.toMatchObject({
+      code: "bridge-full",
+      kind: "forbidden",
+      message: "bridge br0 is full: it has 1023 ports, and no Linux bridge has more",
+    });
+    expect(inside(A, "ip", "-br", "link")).not.toContain("veth0");
+  });
+
+  it("keeps isolated ports of a bridge apart, those that it finds too", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    const isolated = plan(
+      { op: "link.add", namespace: A, link: { kind: "bridge", name: "br0", up: true } },
+      {
+        op: "link.add",
+        namespace: A,
+        link: { kind: "veth", name: "veth0", master: "br0", bridgePort: { isolated: true }, peer: { name: "eth0", namespace: A } },
+      },
+    );
+    const shown = () => inside(A, "bridge", "-d", "link", "show", "dev", "veth0");
+    await kernel.apply(isolated);
+    expect(shown()).toContain("isolated on");
+    inside(A, "bridge", "link", "set", "dev", "veth0", "isolated", "off");
+    await kernel.apply(isolated);
+    expect(shown()).toContain("isolated on");
+  });
+
+  it("tells of changes of routes, and how full tables of neighbours are", async () => {
+    let told = 0;
+    const stop = await kernel.watchRoutes(() => told++);
+    run("ip", "route", "add", "198.51.100.0/24", "dev", "lo");
+    await eventually("it is told", () => told > 0);
+    stop();
+    told = 0;
+    run("ip", "route", "delete", "198.51.100.0/24", "dev", "lo");
+    const tables = await kernel.neighborTables();
+    expect(told).toBe(0);
+    const shown = JSON.parse(run("ip", "-j", "ntable", "show")) as { name: string; thresh3?: number }[];
+    for (const [family, name] of [
+      [4, "arp_cache"],
+      [6, "ndisc_cache"],
+    ] as const) {
+      const limit = shown.find((table) => table.name === name && table.thresh3 !== undefined)?.thresh3;
+      expect(tables.filter((table) => table.family === family)).toEqual([
+        { family, limit, entries: expect.any(Number) },
+      ]);
+    }
   });
 
   it("lets go of a namespace that somebody else unmounts", async () => {

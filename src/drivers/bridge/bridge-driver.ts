@@ -52,7 +52,7 @@ export const bridgeDriver = (): NetworkDriver => ({
     if (network.ipv6 && !carriesIpv6(mtu)) {
       throw badRequest("invalid-option", `invalid option ${option.mtu}: IPv6 needs ${minimumIpv6Mtu} at least`);
     }
-    for (const name of [option.defaultBridge, option.icc, option.masquerade, option.inhibitIpv4])
+    for (const name of [option.defaultBridge, option.icc, option.masquerade, option.inhibitIpv4, option.antiSpoofing])
       booleanOption(options, name, false);
     addressOption(options, option.hostBindingIpv4, 4);
     addressOption(options, option.hostIpv4, 4);
@@ -96,6 +96,8 @@ export const bridgeDriver = (): NetworkDriver => ({
       ...(carriesIpv6(mtu)
         ? [
             conf(6, "accept_ra", "0"),
+            // Its addresses are its own: looking for duplicates only keeps it from asking for neighbours in its first seconds.
+            conf(6, "accept_dad", "0"),
             conf(6, "disable_ipv6", network.ipv6 && gatewayMode(network, 6) !== "isolated" ? "0" : "1"),
           ]
         : []),
@@ -103,7 +105,10 @@ export const bridgeDriver = (): NetworkDriver => ({
         (address): Operation => ({ op: "address.add", namespace: hostNamespace, device: name, address, nodad: true }),
       ),
       { op: "link.set", namespace: hostNamespace, name, set: { up: true } },
-      { op: "sysctl.set", namespace: hostNamespace, key: "net/ipv4/ip_forward", value: "1" },
+      // Internal networks go nowhere: for them the host need not become a router.
+      ...(network.internal
+        ? []
+        : [{ op: "sysctl.set", namespace: hostNamespace, key: "net/ipv4/ip_forward", value: "1" } as const]),
       ...(network.ipv6 && !network.internal
         ? [{ op: "sysctl.set", namespace: hostNamespace, key: "net/ipv6/conf/all/forwarding", value: "1" } as const]
         : []),
@@ -116,8 +121,12 @@ export const bridgeDriver = (): NetworkDriver => ({
   attach(network, endpoint, sandbox): Attachment {
     const mtu = mtuOption(network.options);
     const hostLink = hostLinkName(endpoint);
+    const guarded = booleanOption(network.options, option.antiSpoofing, false) && endpoint.mac !== undefined;
     return {
       hostLink,
+      ...(guarded && {
+        guarded: { port: hostLink, mac: endpoint.mac, addresses: endpoint.addresses.map(addressOf) },
+      }),
       attach: plan(
         {
           op: "link.add",
@@ -128,6 +137,7 @@ export const bridgeDriver = (): NetworkDriver => ({
             alias: endpoint.mark,
             master: bridgeName(network),
             up: true,
+            ...(!booleanOption(network.options, option.icc, true) && { bridgePort: { isolated: true } }),
             ...(mtu !== undefined && { mtu }),
             peer: {
               name: sandbox.interfaceName,
@@ -138,6 +148,7 @@ export const bridgeDriver = (): NetworkDriver => ({
           },
         },
         ...interfaceOperations(endpoint, sandbox),
+        ...announceOperations(endpoint, sandbox, hostLink),
       ),
       detach: plan({ op: "link.delete", namespace: hostNamespace, name: hostLink, alias: endpoint.mark }),
       gateways: network.internal ? [] : network.subnets.flatMap(({ gateway }) => (gateway ? [addressOf(gateway)] : [])),
@@ -153,6 +164,7 @@ export const bridgeDriver = (): NetworkDriver => ({
     gatewayModes: { 4: gatewayMode(network, 4), 6: gatewayMode(network, 6) },
     trusted: interfaceListOption(network.options, option.trustedInterfaces),
     source: sourceAddresses(network.options),
+    antiSpoofing: booleanOption(network.options, option.antiSpoofing, false),
   }),
 });
 
@@ -173,13 +185,46 @@ const sourceAddresses = (options: Options): NonNullable<FirewallNetwork["source"
 const interfaceOperations = (endpoint: DriverEndpoint, sandbox: DriverSandbox): readonly Operation[] => {
   const { namespace, interfaceName } = sandbox;
   const ipv6 = endpoint.addresses.some((address) => prefixFamily(address) === 6);
+  const conf = (key: string, value: string, family: 4 | 6 = 6): Operation => ({
+    op: "sysctl.set",
+    namespace,
+    key: `net/ipv${family}/conf/${interfaceName}/${key}`,
+    value,
+  });
   return [
+    // Neighbours may know the address at another interface that had it before: the kernel tells them.
+    conf("arp_notify", "1", 4),
     ...(ipv6
-      ? [{ op: "sysctl.set", namespace, key: `net/ipv6/conf/${interfaceName}/disable_ipv6`, value: "0" } as const]
+      ? [
+          // Neighbours must not be able to configure a sandbox by router advertisements (CVE-2020-10749).
+          conf("accept_ra", "0"),
+          conf("accept_redirects", "0"),
+          conf("accept_dad", "0"),
+          conf("ndisc_notify", "1"),
+          conf("disable_ipv6", "0"),
+        ]
       : []),
     ...endpoint.addresses.map(
       (address): Operation => ({ op: "address.add", namespace, device: interfaceName, address, nodad: true }),
     ),
     { op: "link.set", namespace, name: interfaceName, set: { up: true } },
+  ];
+};
+
+/**
+ * Has the kernel send gratuitous ARP and unsolicited neighbour advertisements (arp_notify, ndisc_notify). It does so when an
+ * interface comes up, too early: the bridge opens a port only when it has learnt of the carrier, which looking at the port
+ * makes it do. Giving the interface the hardware address that it has is a change to the kernel, and told again.
+ */
+const announceOperations = (
+  endpoint: DriverEndpoint,
+  sandbox: DriverSandbox,
+  hostLink: string,
+): readonly Operation[] => {
+  const { mac } = endpoint;
+  if (mac === undefined || endpoint.addresses.length === 0) return [];
+  return [
+    { op: "link.set", namespace: hostNamespace, name: hostLink, set: { up: true } },
+    { op: "link.set", namespace: sandbox.namespace, name: sandbox.interfaceName, set: { mac } },
   ];
 };

@@ -35,6 +35,7 @@ export const rtm = {
   DELRULE: 33,
   GETRULE: 34,
   GETNSID: 90,
+  GETNEIGHTBL: 66,
 } as const;
 /** if_link.h: IFLA_* */
 export const ifla = {
@@ -45,6 +46,7 @@ export const ifla = {
   MASTER: 10,
   LINKINFO: 18,
   IFALIAS: 20,
+  PROTINFO: 12,
   GROUP: 27,
   NET_NS_FD: 28,
   LINK_NETNSID: 37,
@@ -53,7 +55,8 @@ export const ifla = {
 export const linkInfo = { KIND: 1, DATA: 2, SLAVE_DATA: 5 } as const;
 export const vethInfo = { PEER: 1 } as const;
 export const bridgeInfo = { STP_STATE: 5, VLAN_FILTERING: 7, MCAST_SNOOPING: 23 } as const;
-export const bridgePortInfo = { LEARNING: 8, UNICAST_FLOOD: 9 } as const;
+/** if_link.h: IFLA_BRPORT_* */
+export const bridgePortInfo = { LEARNING: 8, UNICAST_FLOOD: 9, ISOLATED: 33 } as const;
 export const vxlanInfo = {
   ID: 1,
   LOCAL: 4,
@@ -87,6 +90,8 @@ export const FR_ACT_TO_TBL = 1;
 export const netnsa = { NSID: 1, FD: 3 } as const;
 /** neighbour.h: NDA_*, NUD_*, NTF_* */
 export const nda = { DST: 1, LLADDR: 2, VNI: 7, IFINDEX: 8 } as const;
+/** neighbour.h: NDTA_*, of tables of neighbours */
+export const ndta = { NAME: 1, THRESH3: 4, CONFIG: 5 } as const;
 export const NUD_PERMANENT = 0x80;
 export const NUD_NOARP = 0x40;
 export const NUD_REACHABLE = 0x02;

@@ -142,6 +142,7 @@ export const encodeBridgePort = (link: number | string, port: BridgePort): Buffe
         linkInfo.SLAVE_DATA,
         ...(port.learning === undefined ? [] : [attributeU8(bridgePortInfo.LEARNING, Number(port.learning))]),
         ...(port.flood === undefined ? [] : [attributeU8(bridgePortInfo.UNICAST_FLOOD, Number(port.flood))]),
+        ...(port.isolated === undefined ? [] : [attributeU8(bridgePortInfo.ISOLATED, Number(port.isolated))]),
       ),
     ),
   ]);

@@ -32,8 +32,18 @@ export interface RulesetChange {
 export class RulesetChanges {
   #tables = new Set<string>();
 
-  /** @param bytes one datagram. @throws NetworkError `malformed-netlink` */
-  read(bytes: Buffer): readonly RulesetChange[] {
+  /** @param bytes one datagram; undefined where some got lost. @returns undefined for a change that is not known */
+  read(bytes: Buffer | undefined): readonly (RulesetChange | undefined)[] {
+    try {
+      if (bytes) return this.#decode(bytes);
+    } catch {
+      // A datagram that makes no sense tells as little as one that got lost.
+    }
+    this.#tables = new Set();
+    return [undefined];
+  }
+
+  #decode(bytes: Buffer): readonly RulesetChange[] {
     const changes: RulesetChange[] = [];
     for (const { type, body } of decodeMessages(bytes)) {
       if (type >> 8 !== SUBSYS_NFTABLES || body.length < 4) continue;
@@ -52,11 +62,6 @@ export class RulesetChanges {
       this.#tables = new Set();
     }
     return changes;
-  }
-
-  /** Forgets the beginning of a batch whose rest got lost. */
-  reset(): void {
-    this.#tables = new Set();
   }
 }
 

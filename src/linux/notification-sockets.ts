@@ -4,7 +4,7 @@ import { decodeMessages, parseAck } from "./netlink/message.ts";
 import { encodeHold, groupNftables, isAcknowledgement, NETLINK_NETFILTER } from "./netlink/nftables.ts";
 import { NetlinkError } from "./netlink/socket.ts";
 
-/** Netlink sockets about the ruleset of the namespace in which the calling thread is; descriptors for whoever closes them. */
+/** Netlink sockets of the namespace in which the calling thread is that tell of changes, or last; descriptors for whoever closes them. */
 
 /** struct sockaddr_nl */
 const address = (groups: number): Buffer => {
@@ -14,11 +14,19 @@ const address = (groups: number): Buffer => {
   return bytes;
 };
 
-/** A socket that gets a notification of every change of the ruleset; SIGIO says when to read it. */
-export const openRulesetWatch = (): number => {
-  const fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_NETFILTER);
+/** What can be watched, as netlink families and the bits of their multicast groups (rtnetlink.h: RTMGRP_*). */
+const topics = {
+  ruleset: { family: NETLINK_NETFILTER, groups: groupNftables },
+  routes: { family: 0, groups: 0x40 | 0x400 },
+} as const;
+export type Topic = keyof typeof topics;
+
+/** A socket that gets a notification of every change; SIGIO says when to read it. */
+export const openNotifications = (topic: Topic): number => {
+  const { family, groups } = topics[topic];
+  const fd = socket(AF.NETLINK, SOCK.RAW, family);
   try {
-    bind(fd, address(groupNftables));
+    bind(fd, address(groups));
     signalWhenReadable(fd);
     return fd;
   } catch (error) {

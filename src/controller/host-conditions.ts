@@ -1,0 +1,114 @@
+import { errorText } from "../errors.ts";
+import type { Kernel, NeighborTable } from "../linux/kernel.ts";
+import { hostNamespace, type RouteSpec } from "../linux/plan.ts";
+import { type Prefix, prefixesOverlap } from "../net/prefix.ts";
+import type { Log } from "./context.ts";
+
+/** A network's subnet and the links of the host that may lead to it. */
+export interface OwnSubnet {
+  readonly network: string;
+  readonly pool: Prefix;
+  readonly devices: readonly string[];
+}
+
+/** Milliseconds between two looks at the same thing. */
+const pause = 1_000;
+/** Milliseconds between two looks at how full the tables of neighbours are. */
+const neighborPause = 10_000;
+/** Share of a table of neighbours that is worth a warning. */
+const nearlyFull = 0.8;
+
+/** Routes that lead what is for one of our subnets elsewhere. */
+export const overlapping = (
+  routes: readonly RouteSpec[],
+  subnets: readonly OwnSubnet[],
+): readonly { readonly route: RouteSpec; readonly subnet: OwnSubnet }[] =>
+  routes
+    .filter(({ to }) => !to.endsWith("/0"))
+    .flatMap((route) =>
+      subnets
+        .filter(({ pool, devices }) => !devices.includes(route.device ?? "") && prefixesOverlap(pool, route.to))
+        .map((subnet) => ({ route, subnet })),
+    );
+
+export const neighborWarning = ({ family, entries, limit }: NeighborTable): string | undefined =>
+  entries < limit * nearlyFull
+    ? undefined
+    : `the kernel's table of IPv${family} neighbours is nearly full, ${entries} of ${limit}: beyond it sandboxes lose connections; ` +
+      `raise it with: sysctl -w net.ipv${family}.neigh.default.gc_thresh3=${limit * 4}`;
+
+/** Conditions of the host that break networks later and elsewhere: they are looked for, and said once each. */
+export class HostConditions {
+  readonly #kernel: Kernel;
+  readonly #log: Log;
+  readonly #subnets: () => readonly OwnSubnet[];
+  readonly #said = new Set<string>();
+  #stop: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #neighborsAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: { readonly kernel: Kernel; readonly log: Log; readonly subnets: () => readonly OwnSubnet[] }) {
+    this.#kernel = options.kernel;
+    this.#log = options.log;
+    this.#subnets = options.subnets;
+  }
+
+  /** Looks at the host's routes whenever they change, from now on. */
+  async watch(): Promise<void> {
+    this.#stop = await this.#kernel.watchRoutes(() => {
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined;
+        void this.#attempt(() => this.#routes());
+      }, pause).unref();
+    });
+  }
+
+  /** An endpoint was attached: the host will have one more neighbour. Looks now and then. */
+  attached(): void {
+    const now = performance.now();
+    if (now - this.#neighborsAt < neighborPause) return;
+    this.#neighborsAt = now;
+    void this.#attempt(async () => {
+      const tables = await this.#kernel.neighborTables();
+      this.#say(
+        "neighbours",
+        tables.flatMap((table) => neighborWarning(table) ?? []).map((text) => [text.slice(0, 40), text]),
+      );
+    });
+  }
+
+  async #routes(): Promise<void> {
+    const host = await this.#kernel.observe(hostNamespace);
+    const found = overlapping(host?.routes ?? [], this.#subnets()).map(({ route, subnet }): [string, string] => {
+      const way = [route.via && `via ${route.via}`, route.device && `dev ${route.device}`].filter(Boolean).join(" ");
+      const text = `the host's route to ${route.to} ${way} overlaps ${subnet.pool} of network ${subnet.network}: sandboxes or what is behind the route may not be reached`;
+      return [`${route.to} ${way} ${subnet.network}`, text];
+    });
+    this.#say("routes", found);
+  }
+
+  /** Says what was not said yet; what is over may be said again. */
+  #say(topic: string, found: readonly (readonly [key: string, text: string])[]): void {
+    const keys = new Set(found.map(([key]) => `${topic} ${key}`));
+    for (const key of this.#said) if (key.startsWith(`${topic} `) && !keys.has(key)) this.#said.delete(key);
+    for (const [key, text] of found) {
+      if (this.#said.has(`${topic} ${key}`)) continue;
+      this.#said.add(`${topic} ${key}`);
+      this.#log("warning", text);
+    }
+  }
+
+  async #attempt(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#stop) this.#log("debug", `could not look at the host: ${errorText(error)}`);
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#stop?.();
+    this.#stop = undefined;
+  }
+}
