@@ -71,6 +71,8 @@ export const startCluster = async (parts: {
         ? false
         : {
             ...(cluster.serfPort !== undefined && { port: cluster.serfPort }),
+            ...(cluster.serfRpcPort !== undefined && { rpcPort: cluster.serfRpcPort }),
+            ...(cluster.encrypt && { encrypt: cluster.encrypt }),
             runDir: join(daemon.execRoot ?? "/var/run/docker", "serf", instance),
             debug: logger.level === "debug",
           },

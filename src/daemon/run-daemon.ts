@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
+import { loneNode } from "../api/node-routes.ts";
 import { createApi } from "../api/server.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Libnetwork } from "../controller/libnetwork.ts";
@@ -101,7 +102,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       log: (level, message) => logger.log(level, message),
     });
     cluster = await startCluster({ config, store, place, instance: controller.node, logger, version: options.version });
-    const servers = await openApi(options, addresses, controller, config, logger);
+    const servers = await openApi(options, addresses, controller, cluster, config, logger);
     logger.log("info", `dnet ${options.version} is ready`, { after: `${Math.round(performance.now() - began)}ms` });
     logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
     await closeServers(servers);
@@ -116,11 +117,13 @@ const openApi = async (
   options: DaemonOptions,
   addresses: readonly ListenAddress[],
   controller: Libnetwork,
+  cluster: Cluster | undefined,
   config: Config,
   logger: Logger,
 ): Promise<readonly Server[]> => {
   const api = createApi({
     controller,
+    nodes: cluster ?? loneNode(controller.node, options.version),
     version: options.version,
     allowedHosts: config.daemon?.hostNames ?? [],
     log: (level, message) => logger.log(level, message),
