@@ -45,12 +45,14 @@ export const nodeRoutes: readonly Route[] = [
     method: "GET",
     path: "/nodes",
     status: 200,
+    shared: true,
     run: ({ nodes }) => nodes.nodes().map(nodeResource),
   },
   {
     method: "GET",
     path: "/nodes/:id",
     status: 200,
+    shared: true,
     run: ({ nodes, params }) => {
       const found = nodes.nodes().find(({ id }) => id === params.id);
       if (!found) throw notFound("no-node", "Resource not found: Node");
