@@ -18,6 +18,7 @@ import {
   requireSandbox,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
@@ -39,6 +40,8 @@ import { Presence } from "./presence.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
+import { trace } from "./trace.ts";
+import type { Trace } from "./trace-model.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { type GatewayNetwork, WayOut } from "./way-out.ts";
 
@@ -295,6 +298,19 @@ export class Libnetwork implements Controller {
 
   async deleteSandbox(id: string): Promise<void> {
     await this.#sandboxes.delete(id);
+  }
+
+  explain(subject: ExplainSubject, id: string): Explanation {
+    return explain(this.#context, this.#presence, subject, id);
+  }
+
+  async trace(
+    sandboxId: string,
+    to: string,
+    options: { readonly ping?: boolean } = {},
+    signal?: AbortSignal,
+  ): Promise<Trace> {
+    return trace(this.#context, sandboxId, to, { ...options, ...(signal && { signal }) });
   }
 
   /** Work to do when the controller is closed, after its own. */

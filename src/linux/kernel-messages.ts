@@ -1,5 +1,6 @@
 import type { ErrorKind } from "../errors.ts";
 import type { Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
+import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 
 /** What the main thread and the kernel worker say to each other. */
@@ -8,7 +9,10 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "observe" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch" }
+  /** The last request: the worker lets go of every namespace. */
+  | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
+  | { readonly kind: "lookup"; readonly namespace: NamespaceRef; readonly query: LookupQuery }
   | { readonly kind: "sockets"; readonly namespace: NamespaceRef; readonly sockets: readonly SocketRequest[] }
 );
 
@@ -29,6 +33,7 @@ export interface KernelReply {
   readonly undone?: readonly Operation[];
   readonly observed?: Observed | undefined;
   readonly sockets?: readonly OpenedSocket[];
+  readonly found?: LookupResult | undefined;
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
   readonly differences?: readonly TableDifference[];

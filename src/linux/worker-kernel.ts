@@ -4,6 +4,7 @@ import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { ForeignChange, Kernel, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { prepareRulesetWatch, watchRuleset } from "./ruleset-watch.ts";
 import { workerUrl } from "./worker-url.ts";
@@ -53,6 +54,12 @@ export class WorkerKernel implements Kernel {
     const { errors, observed } = await this.#ask({ kind: "observe", namespace }, signal);
     if (errors[0]) throw toError(errors[0]);
     return observed;
+  }
+
+  async lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined> {
+    const { errors, found } = await this.#ask({ kind: "lookup", namespace, query }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return found;
   }
 
   async openSockets(
@@ -110,8 +117,15 @@ export class WorkerKernel implements Kernel {
   }
 
   async close(): Promise<void> {
+    const worker = this.#worker;
+    if (worker) {
+      // Descriptors are the process's, not the thread's: those of a thread that is ended would keep their namespaces alive.
+      const gone = this.#ask({ kind: "close" });
+      this.#closed = true;
+      await gone.catch(() => undefined);
+      await worker.terminate();
+    }
     this.#closed = true;
-    await this.#worker?.terminate();
   }
 
   async #ask(request: Ask, signal?: AbortSignal): Promise<KernelReply> {

@@ -211,6 +211,10 @@ export class FakeKernel implements Kernel {
     return { links, routes: [] };
   }
 
+  async lookup(): Promise<undefined> {
+    return undefined;
+  }
+
   async openSockets(): Promise<readonly OpenedSocket[]> {
     return [];
   }
