@@ -85,3 +85,27 @@ export interface SandboxResource {
   /** Ids of the endpoints attached, in the order they joined. */
   readonly endpoints?: readonly string[];
 }
+
+/** A kernel object that makes something up, with the commands that would create it. */
+export interface ExplainedOperationResource {
+  readonly what: string;
+  readonly operation: string;
+  /** One command a line. */
+  readonly command: string;
+}
+
+export interface ExplanationResource {
+  readonly operations: readonly ExplainedOperationResource[];
+  /** How many more there are. */
+  readonly omitted: number;
+  readonly note?: string;
+}
+
+/** A packet's way from a container to a destination. */
+export interface TraceResource {
+  readonly destination: string;
+  readonly hops: readonly { readonly where: string; readonly what: string; readonly command?: string }[];
+  /** Where it would be lost; absent where nothing seen from this host stops it. */
+  readonly lost?: { readonly reason: string; readonly hint?: string };
+  readonly ping?: { readonly sent: number; readonly received: number; readonly average?: number };
+}

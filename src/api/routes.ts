@@ -3,6 +3,7 @@ import { badRequest, NetworkError, notFound, shown } from "../errors.ts";
 import { parseBody } from "./body.ts";
 import { type NodeProvider, nodeRoutes } from "./node-routes.ts";
 import { endpointRequest, joinRequest, networkRequest, sandboxRequest, unpublishRequest } from "./requests.ts";
+import type { ExplanationResource, TraceResource } from "./resources.ts";
 import { networkResource, sandboxResource, serviceResource } from "./views.ts";
 
 /** Every route as data: method, path, and what it does. */
@@ -285,8 +286,38 @@ const firewall: readonly Route[] = [
   },
 ];
 
+/** What the objects of the model are to the kernel. */
+const explanations: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/networks/:id/explain",
+    status: 200,
+    run: ({ controller, params }): ExplanationResource => controller.explain("network", params.id ?? ""),
+  },
+  {
+    method: "GET",
+    path: "/services/:eid/explain",
+    status: 200,
+    run: ({ controller, params }) =>
+      asService((): ExplanationResource => controller.explain("endpoint", params.eid ?? "")),
+  },
+  {
+    method: "GET",
+    path: "/sandboxes/:sid/explain",
+    status: 200,
+    run: ({ controller, params }): ExplanationResource => controller.explain("sandbox", params.sid ?? ""),
+  },
+  {
+    method: "GET",
+    path: "/sandboxes/:sid/trace",
+    status: 200,
+    run: ({ controller, params, query, signal }): Promise<TraceResource> =>
+      controller.trace(params.sid ?? "", query.to ?? "", { ping: query.ping === "true" }, signal),
+  },
+];
+
 export const routes: readonly Route[] = [
-  ...[...networks, ...endpoints, ...services].map((route): Route => ({ ...route, shared: true })),
+  ...[...networks, ...endpoints, ...services, ...explanations].map((route): Route => ({ ...route, shared: true })),
   ...sandboxes,
   ...nodeRoutes,
   ...firewall,

@@ -3,7 +3,7 @@ import { flagHelp } from "./flags.ts";
 
 /** Help screens: the original's words first, then what teaches. */
 
-export const topHelp = (groups: readonly CommandGroup[], version: string): string => `NAME:
+export const topHelp = (groups: readonly Pick<CommandGroup, "name" | "summary">[], version: string): string => `NAME:
    dnet - A self-sufficient runtime for container networking.
 
 USAGE:

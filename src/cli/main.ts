@@ -2,11 +2,13 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { explainGroup } from "./commands/explain.ts";
 import { firewallGroup } from "./commands/firewall.ts";
 import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
 import { nodeGroup } from "./commands/node.ts";
 import { serviceGroup } from "./commands/service.ts";
+import { traceCommand } from "./commands/trace.ts";
 import { type Flag, type Parsed, parseFlags, UsageError } from "./flags.ts";
 import { commandHelp, commandUsage, groupHelp, groupUsage, topHelp } from "./help.ts";
 
@@ -32,9 +34,14 @@ const groups: readonly CommandGroup[] = [
   serviceGroup,
   containerGroup,
   nodeGroup,
+  explainGroup,
   firewallGroup,
   labGroup,
 ];
+/** Commands of no group. */
+const alone: CommandGroup = { name: "", summary: "", commands: [traceCommand] };
+const words = (group: CommandGroup, command: Command): string =>
+  group === alone ? command.name : `${group.name} ${command.name}`;
 /** Commands whose output may be out of date while the daemon's store is away; others say so by failing. */
 const shows = ["ls", "info"];
 const levels = ["panic", "fatal", "error", "warn", "warning", "info", "debug"];
@@ -95,9 +102,12 @@ const run = async (args: readonly string[], io: Io): Promise<number> => {
   }
   if (word === undefined) return help([], io);
   if (word === "help" || word === "h") return help(rest, io);
+  const daemon = host || io.env.DNET_HOST || defaultHost;
+  const single = alone.commands.find(({ name }) => name === word);
+  if (single) return runCommand(alone, single, rest, daemon, io);
   const group = groups.find(({ name }) => name === word);
   if (!group) throw unknownCommand(word);
-  return runGroup(group, rest, host || io.env.DNET_HOST || defaultHost, io);
+  return runGroup(group, rest, daemon, io);
 };
 
 const globalArguments = (args: readonly string[]): Parsed => {
@@ -110,7 +120,7 @@ const globalArguments = (args: readonly string[]): Parsed => {
 };
 
 const unknownCommand = (word: string): Refusal => {
-  const names = groups.map(({ name }) => name);
+  const names = [...groups, ...alone.commands].map(({ name }) => name);
   const near = suggest(word, names);
   const hint = near === undefined ? "" : `\nDid you mean 'dnet ${near}'?`;
   return new Refusal(`dnet: '${word}' is not a dnet command.${hint}\nSee 'dnet --help'.`);
@@ -119,7 +129,13 @@ const unknownCommand = (word: string): Refusal => {
 const help = (words: readonly string[], io: Io): number => {
   const [groupName, commandName] = words;
   if (groupName === undefined) {
-    io.stdout(topHelp(groups, io.version));
+    const singles = alone.commands.map(({ name, brief }) => ({ name, summary: brief }));
+    io.stdout(topHelp([...groups, ...singles], io.version));
+    return 0;
+  }
+  const single = alone.commands.find(({ name }) => name === groupName);
+  if (single) {
+    io.stdout(commandHelp(alone, single));
     return 0;
   }
   const group = groups.find(({ name }) => name === groupName);
@@ -164,10 +180,10 @@ const runCommand = async (
   host: string,
   io: Io,
 ): Promise<number> => {
-  const see = `See 'dnet ${group.name} ${command.name} --help'.`;
+  const see = `See 'dnet ${words(group, command)} --help'.`;
   try {
     const parsed = parseFlags([...command.flags, helpFlag], args);
-    if (parsed.boolean("help")) return help([group.name, command.name], io);
+    if (parsed.boolean("help")) return help(words(group, command).split(" "), io);
     checkOperands(group, command, parsed.positional.length);
     const format = parsed.string("format") ?? "table";
     if (format !== "table" && format !== "json") {
@@ -194,7 +210,7 @@ const checkOperands = (group: CommandGroup, command: Command, given: number): vo
   if (command.missing !== undefined && given < fewest) throw new Refusal(command.missing);
   const number = most === 0 ? "no arguments" : fewest > 1 ? `a minimum of ${fewest} arguments` : `${fewest} argument`;
   throw new Refusal(
-    `dnet: "${command.name}" requires ${number}.\nSee 'dnet ${group.name} ${command.name} --help'.`,
+    `dnet: "${command.name}" requires ${number}.\nSee 'dnet ${words(group, command)} --help'.`,
     commandUsage(group, command),
   );
 };

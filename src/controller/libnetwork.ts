@@ -3,7 +3,7 @@ import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { badRequest, errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
-import { type Explanation, explainNetwork, explainPort } from "../linux/firewall-explain.ts";
+import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
@@ -21,6 +21,7 @@ import {
   usableDriver,
 } from "./context.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
@@ -44,6 +45,8 @@ import { Presence } from "./presence.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
+import { trace } from "./trace.ts";
+import type { Trace } from "./trace-model.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { type GatewayNetwork, WayOut } from "./way-out.ts";
 import { spoofPart } from "./wiring.ts";
@@ -324,11 +327,24 @@ export class Libnetwork implements Controller {
     return this.#explanation(explainPort(port, protocol, this.#context.firewall.parts));
   }
 
-  #explanation(explanation: Explanation): FirewallExplanation {
+  #explanation(explanation: FirewallRules): FirewallExplanation {
     const { firewallTable: table } = this.#context;
     if (table !== undefined) return { backend: "nftables", table: `inet ${table}`, ...explanation };
     const summary = ['firewall = "none": packets are left alone, there are no rules'];
     return { backend: "none", summary, elements: [], rules: [] };
+  }
+
+  explain(subject: ExplainSubject, id: string): Explanation {
+    return explain(this.#context, this.#presence, subject, id);
+  }
+
+  async trace(
+    sandboxId: string,
+    to: string,
+    options: { readonly ping?: boolean } = {},
+    signal?: AbortSignal,
+  ): Promise<Trace> {
+    return trace(this.#context, sandboxId, to, { ...options, ...(signal && { signal }) });
   }
 
   /** Work to do when the controller is closed, after its own. */

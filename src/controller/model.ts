@@ -1,8 +1,10 @@
 import type { Options, Scope, Subnet } from "../drivers/driver.ts";
-import type { Explanation } from "../linux/firewall-explain.ts";
+import type { Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
+import type { ExplainSubject, Explanation } from "./explain.ts";
+import type { Trace } from "./trace-model.ts";
 
 /** Since when reads may be out of date, and why. */
 export interface Stale {
@@ -113,7 +115,7 @@ export interface CreateSandbox {
 }
 
 /** The rules of the firewall that matter to a network or a port, and why. */
-export interface FirewallExplanation extends Explanation {
+export interface FirewallExplanation extends FirewallRules {
   readonly backend: "nftables" | "none";
   /** The host's nftables table; absent without one. */
   readonly table?: string;
@@ -146,6 +148,14 @@ export interface Controller {
   sandbox(id: string): SandboxInfo;
   createSandbox(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxInfo>;
   deleteSandbox(id: string, signal?: AbortSignal): Promise<void>;
+  /** The kernel objects that make something up on this host. @throws NetworkError (not found) */
+  explain(subject: ExplainSubject, id: string): Explanation;
+  /**
+   * Follows a packet from a sandbox hop by hop.
+   * @param to an address, or a name in the sandbox's networks
+   * @param options.ping sends echo requests too
+   */
+  trace(sandboxId: string, to: string, options?: { readonly ping?: boolean }, signal?: AbortSignal): Promise<Trace>;
   /**
    * Waits until everything that was written anywhere before the call is seen here; a read that follows shows it.
    * @returns since when reads may be out of date, where the shared store does not answer

@@ -48,20 +48,33 @@ export class Presence {
     return here.length > 1 ? plan() : this.wholePlan(network);
   }
 
-  /** Everything that a network has on this host. May be repeated. */
+  /** Everything that a network has on this host, to be applied. May be repeated. */
   wholePlan(network: NetworkRecord): Plan {
+    this.#flooded.set(network.id, vtepsOf(this.#peersOf(network.id)));
+    return this.plan(network);
+  }
+
+  /** The same, to be looked at. */
+  plan(network: NetworkRecord): Plan {
     const driver = this.#driver(network);
     if (!driver?.presence) return plan();
     const host = requireHost(this.#context, network);
     const view = driverNetwork(this.#context, network);
     const peers = this.#peersOf(network.id);
-    const vteps = vtepsOf(peers);
-    this.#flooded.set(network.id, vteps);
     return plan(
       driver.presence.create(view, host),
       ...(driver.peers ? peers.map((peer) => driver.peers?.add(view, host, peer) ?? plan()) : []),
-      driver.peers?.hosts(view, host, vteps, []) ?? plan(),
+      driver.peers?.hosts(view, host, vtepsOf(peers), []) ?? plan(),
     );
+  }
+
+  /** How this host knows an endpoint that is attached elsewhere; nothing where it need not. */
+  peerPlan(endpoint: EndpointRecord): Plan {
+    const network = this.#context.state.networks.get(endpoint.network);
+    const peer = this.#peerOf(endpoint);
+    const { host } = this.#context;
+    if (!network || !peer || !host || !this.#isPresent(network.id)) return plan();
+    return this.#driver(network)?.peers?.add(driverNetwork(this.#context, network), host, peer) ?? plan();
   }
 
   /** What goes when the last endpoint of the network has left this host, as the records say. */

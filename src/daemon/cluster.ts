@@ -74,7 +74,6 @@ export const startCluster = async (parts: {
             ...(cluster.encrypt !== undefined && { encrypt: cluster.encrypt }),
             ...(cluster.serfPort !== undefined && { port: cluster.serfPort }),
             ...(cluster.serfRpcPort !== undefined && { rpcPort: cluster.serfRpcPort }),
-            ...(cluster.encrypt && { encrypt: cluster.encrypt }),
             runDir: join(daemon.execRoot ?? "/var/run/docker", "serf", instance),
             debug: logger.level === "debug",
           },

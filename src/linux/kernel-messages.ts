@@ -1,5 +1,6 @@
 import type { ErrorKind } from "../errors.ts";
 import type { NeighborTable, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
+import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { Topic } from "./notification-sockets.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 
@@ -13,6 +14,7 @@ export type KernelRequest = { readonly id: number } & (
   /** The last request: everything that the worker holds open is closed. */
   | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
+  | { readonly kind: "lookup"; readonly namespace: NamespaceRef; readonly query: LookupQuery }
   | { readonly kind: "sockets"; readonly namespace: NamespaceRef; readonly sockets: readonly SocketRequest[] }
 );
 
@@ -33,6 +35,7 @@ export interface KernelReply {
   readonly undone?: readonly Operation[];
   readonly observed?: Observed | undefined;
   readonly sockets?: readonly OpenedSocket[];
+  readonly found?: LookupResult | undefined;
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
   readonly neighborTables?: readonly NeighborTable[];

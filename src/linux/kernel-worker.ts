@@ -4,6 +4,7 @@ import { compareTables } from "./compare-tables.ts";
 import { Executor } from "./executor.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import { trimMemory } from "./libc.ts";
+import { lookup } from "./lookup.ts";
 import { openMissSocket } from "./miss-socket.ts";
 import { Namespaces } from "./namespaces.ts";
 import { neighborTables } from "./netlink/neighbor-tables.ts";
@@ -57,19 +58,21 @@ const answer = (request: KernelRequest): KernelReply => {
       }
       case "observe":
         return { id, errors: [], observed: observe(namespaces, request.namespace) };
+      case "lookup":
+        return { id, errors: [], found: lookup(namespaces, request.namespace, request.query) };
       case "miss-socket":
         return { id, errors: [], sockets: [{ fd: namespaces.enter(request.namespace, openMissSocket), port: 0 }] };
       case "compare":
         return { id, errors: [], differences: compareTables(namespaces, request.script, request.tables) };
+      case "close":
+        namespaces.close();
+        return { id, errors: [] };
       case "watch":
         return { id, errors: [], sockets: [{ fd: openNotifications(request.topic), port: 0 }] };
       case "neighbors":
         return { id, errors: [], neighborTables: neighborTables(namespaces.socket(hostNamespace)) };
       case "hold":
         return { id, errors: [], sockets: [{ fd: holdConnections(request.table), port: 0 }] };
-      case "close":
-        namespaces.close();
-        return { id, errors: [] };
       case "sockets":
         return { id, errors: [], sockets: namespaces.enter(request.namespace, () => openSockets(request.sockets)) };
     }

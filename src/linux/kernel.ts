@@ -1,6 +1,7 @@
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress } from "../net/prefix.ts";
+import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NamespaceRef, Plan, RouteSpec } from "./plan.ts";
 
 /** A link as the kernel shows it. */
@@ -17,6 +18,16 @@ export interface ObservedLink {
   readonly master?: number;
   /** Index of the other end or of the parent. */
   readonly peer?: number;
+  /** What makes a VXLAN device. */
+  readonly vxlan?: {
+    readonly vni: number;
+    readonly port: number;
+    readonly local?: Ip;
+    readonly learning: boolean;
+    readonly proxy: boolean;
+    readonly l2miss: boolean;
+    readonly l3miss: boolean;
+  };
   readonly addresses: readonly InterfaceAddress[];
 }
 
@@ -76,6 +87,8 @@ export interface Kernel {
   teardown(plan: Plan, signal?: AbortSignal): Promise<void>;
   /** Undefined where the namespace does not exist (no file, or a file that is no namespace). */
   observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined>;
+  /** What the kernel would do with a packet: one step of its way. @throws NetworkError `no-namespace` */
+  lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined>;
   openSockets(
     namespace: NamespaceRef,
     sockets: readonly SocketRequest[],

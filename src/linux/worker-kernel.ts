@@ -12,6 +12,7 @@ import type {
   TableDifference,
 } from "./kernel.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import type { LookupQuery, LookupResult } from "./lookup.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { listenForReadable, readDatagrams } from "./readable.ts";
@@ -67,6 +68,12 @@ export class WorkerKernel implements Kernel {
     const { errors, observed } = await this.#ask({ kind: "observe", namespace }, signal);
     if (errors[0]) throw toError(errors[0]);
     return observed;
+  }
+
+  async lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined> {
+    const { errors, found } = await this.#ask({ kind: "lookup", namespace, query }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return found;
   }
 
   async openSockets(

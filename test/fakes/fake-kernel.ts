@@ -218,6 +218,10 @@ export class FakeKernel implements Kernel {
     return { links, routes: namespace === hostNamespace ? this.foreignRoutes : [] };
   }
 
+  async lookup(): Promise<undefined> {
+    return undefined;
+  }
+
   async openSockets(): Promise<readonly OpenedSocket[]> {
     return [];
   }

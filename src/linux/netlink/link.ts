@@ -173,15 +173,6 @@ export const encodeLinkSet = (link: number | string, set: LinkChange, context: L
 export type DecodedLink = Omit<ObservedLink, "addresses"> & {
   /** Where the link's parent, other end or underlay is in another namespace: that one's number here. */
   readonly otherNamespace?: number;
-  readonly vxlan?: {
-    readonly vni: number;
-    readonly port: number;
-    readonly local?: string;
-    readonly learning: boolean;
-    readonly proxy: boolean;
-    readonly l2miss: boolean;
-    readonly l3miss: boolean;
-  };
 };
 
 /** Body of an RTM_NEWLINK from the kernel. @throws NetworkError `malformed-netlink` */

@@ -5,7 +5,7 @@ import { AF, NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, nda 
 import { attribute, attributeMap, malformed } from "./message.ts";
 
 /** struct ndmsg of neighbour.h, 12 bytes. */
-const ndmsg = (family: number, index: number, state: number, flags: number): Buffer => {
+export const neighborHeader = (family: number, index: number, state: number, flags: number): Buffer => {
   const header = Buffer.alloc(12);
   header.writeUInt8(family, 0);
   header.writeInt32LE(index, 4);
@@ -17,7 +17,7 @@ const ndmsg = (family: number, index: number, state: number, flags: number): Buf
 /** Body of an RTM_NEWNEIGH or RTM_DELNEIGH of the ARP or neighbour discovery table: a permanent entry. */
 export const encodeNeighbor = (index: number, ip: Ip, mac: Mac): Buffer =>
   Buffer.concat([
-    ndmsg(addressFamily(familyOf(ip)), index, NUD_PERMANENT, 0),
+    neighborHeader(addressFamily(familyOf(ip)), index, NUD_PERMANENT, 0),
     attribute(nda.DST, ipToBytes(ip)),
     attribute(nda.LLADDR, macToBytes(mac)),
   ]);
@@ -25,14 +25,14 @@ export const encodeNeighbor = (index: number, ip: Ip, mac: Mac): Buffer =>
 /** Body of an RTM_NEWNEIGH or RTM_DELNEIGH of the forwarding table of the bridge whose port the link is: `master static`. */
 export const encodeBridgeFdb = (index: number, mac: Mac): Buffer =>
   Buffer.concat([
-    ndmsg(AF.BRIDGE, index, NUD_REACHABLE | NUD_NOARP, NTF_MASTER),
+    neighborHeader(AF.BRIDGE, index, NUD_REACHABLE | NUD_NOARP, NTF_MASTER),
     attribute(nda.LLADDR, macToBytes(mac)),
   ]);
 
 /** Body of an RTM_NEWNEIGH or RTM_DELNEIGH of a VXLAN device's forwarding table: `self permanent`, as `bridge fdb` shows it. */
 export const encodeFdb = (index: number, mac: Mac, destination: Ip): Buffer =>
   Buffer.concat([
-    ndmsg(AF.BRIDGE, index, NUD_PERMANENT | NUD_NOARP, NTF_SELF),
+    neighborHeader(AF.BRIDGE, index, NUD_PERMANENT | NUD_NOARP, NTF_SELF),
     attribute(nda.LLADDR, macToBytes(mac)),
     attribute(nda.DST, ipToBytes(destination)),
   ]);
