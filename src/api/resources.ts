@@ -9,6 +9,8 @@ export interface EndpointSummary {
 export interface SubnetResource {
   readonly subnet: string;
   readonly ip_range?: string;
+  /** Segment id of a VXLAN. */
+  readonly vni?: number;
   readonly gateway?: string;
 }
 

@@ -13,10 +13,11 @@ export const networkResource = (controller: Controller, network: NetworkInfo): N
   internal: network.internal,
   ipv6: network.ipv6,
   created: network.created,
-  subnets: network.subnets.map(({ pool, range, gateway }) => ({
+  subnets: network.subnets.map(({ pool, range, gateway, vni }) => ({
     subnet: pool,
     ...(range !== undefined && { ip_range: range }),
     ...(gateway !== undefined && { gateway: addressOf(gateway) }),
+    ...(vni !== undefined && { vni }),
   })),
   options: network.options,
   labels: network.labels,

@@ -60,6 +60,9 @@ interface Link {
   readonly master?: string;
 }
 
+/** Sorted; none where the kill came before the first was made. */
+const namesIn = (directory: string): readonly string[] => (existsSync(directory) ? readdirSync(directory).sort() : []);
+
 /** Records and kernel agree, in both directions. */
 const checkAgreement = async (rest: Rest): Promise<void> => {
   const networks = await rest.call<NetworkResource[]>("GET", "/networks");
@@ -78,10 +81,8 @@ const checkAgreement = async (rest: Rest): Promise<void> => {
   for (const { ifname, ifalias = "" } of links)
     expect(ifalias.split(":")[2]).toBe(bridges.get(ifname) ?? veths.get(ifname));
   const ids = sandboxes.map(({ id }) => id).sort();
-  // The directories come with the first sandbox.
-  const files = (path: string) => (existsSync(path) ? readdirSync(path).sort() : []);
-  expect(files("/run/docker/netns")).toEqual(ids.map((id) => id.slice(0, 12)));
-  expect(files("/var/lib/docker/network/files")).toEqual(ids);
+  expect(namesIn("/run/docker/netns")).toEqual(ids.map((id) => id.slice(0, 12)));
+  expect(namesIn("/var/lib/docker/network/files")).toEqual(ids);
   for (const { id, key } of sandboxes) {
     const own = attached.filter(({ sandbox_id }) => sandbox_id === id);
     const shown = (

@@ -334,7 +334,13 @@ describe("executor", () => {
       {
         op: "link.add",
         namespace: A,
-        link: { kind: "veth", name: "veth0", master: "br0", bridgePort: { isolated: true }, peer: { name: "eth0", namespace: A } },
+        link: {
+          kind: "veth",
+          name: "veth0",
+          master: "br0",
+          bridgePort: { isolated: true },
+          peer: { name: "eth0", namespace: A },
+        },
       },
     );
     const shown = () => inside(A, "bridge", "-d", "link", "show", "dev", "veth0");

@@ -137,8 +137,8 @@ const info: Command = {
         network.scope === undefined ? "" : `Scope: ${network.scope}\n`,
         network.internal ? "Internal: true\n" : "",
         ...(network.subnets ?? []).map(
-          ({ subnet, ip_range, gateway }) =>
-            `Subnet: ${subnet}${ip_range ? ` (endpoints from ${ip_range})` : ""}\n${gateway ? `Gateway: ${gateway}\n` : ""}`,
+          ({ subnet, ip_range, gateway, vni }) =>
+            `Subnet: ${subnet}${ip_range ? ` (endpoints from ${ip_range})` : ""}\n${gateway ? `Gateway: ${gateway}\n` : ""}${vni === undefined ? "" : `VXLAN id: ${vni}\n`}`,
         ),
         ...(options.length > 0 ? ["Options:\n", ...options] : []),
         ...(peers.length > 0 ? ["Endpoints:\n", ...peers] : []),

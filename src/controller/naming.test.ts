@@ -1,0 +1,43 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { FakeKernel } from "../../test/fakes/fake-kernel.ts";
+import { HostUpstreams } from "../dns/upstreams.ts";
+import { SparseAddressSet } from "../ipam/default/sparse-address-set.ts";
+import { MemoryStore } from "../store/memory/memory-store.ts";
+import { SandboxNaming } from "./naming.ts";
+import type { SandboxRecord } from "./records.ts";
+import { State } from "./state.ts";
+
+it("refuses a new sandbox whose hosts file cannot be written; for one that runs it only warns", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "dnet-naming-"));
+  const store = new MemoryStore();
+  const lines: string[] = [];
+  const naming = new SandboxNaming({
+    state: new State({ stores: { local: store, global: store }, newAddressSet: () => new SparseAddressSet() }),
+    kernel: new FakeKernel(),
+    directory,
+    namespaceOf: () => "host",
+    hostUpstreams: new HostUpstreams({ path: join(directory, "none") }),
+    hostResolvConf: join(directory, "none"),
+    log: (level, message) => lines.push(`${level} ${message}`),
+  });
+  const sandbox: SandboxRecord = {
+    ...{ version: 1, id: "5".repeat(64), container: "c1", hostName: "", domainName: "", host: true },
+    ...{ dns: [], dnsSearch: [], dnsOptions: [], extraHosts: [], created: new Date().toISOString() },
+    hostsPath: join(directory, "nosuch", "hosts"),
+  };
+  await naming.prepare(sandbox);
+  await expect(naming.open(sandbox, undefined, true)).rejects.toMatchObject({
+    kind: "bad-request",
+    code: "invalid-path",
+    message: expect.stringContaining("invalid path of hosts: ENOENT") as string,
+  });
+  expect(lines).toEqual([]);
+  await naming.open(sandbox);
+  expect(lines).toEqual([expect.stringContaining("warning could not write")]);
+  expect(readFileSync(join(directory, sandbox.id, "resolv.conf"), "utf8")).toBe("");
+  await naming.closeAll();
+  rmSync(directory, { recursive: true });
+});
