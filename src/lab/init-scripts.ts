@@ -6,19 +6,22 @@ import { join } from "node:path";
  * standard input, which is the supervisor's end, however it came. When they exit, the kernel ends everything in their pid
  * namespace; mounts, links and rules go with their namespaces.
  *
- * They ignore SIGCHLD, so that the kernel itself reaps what is left to them (wait(2)).
+ * A shell reaps the processes that are left to it while it waits. Its `read` cannot wait instead: the end of such a process interrupts
+ * it (dash keeps a handler for SIGCHLD whatever `trap` says), which looks like the end of the input.
  */
 
 /** `/proc` is still the caller's: the pid is the one that the caller sees. */
 const sayPid = `read -r pid rest </proc/self/stat
 echo "$pid"`;
-const waitForEnd = `trap '' CHLD
-while read -r line; do :; done`;
+const waitForEnd = `exec 4<&0
+cat <&4 >/dev/null & cat=$!
+while kill -0 "$cat" 2>/dev/null; do wait "$cat" || true; done`;
 
 /** In the LAN's network namespace. Arguments: the lab's directory, the gateway's address with its length. */
 const labInit = `set -e
 # Its last words end every process it sees: those of its own pid namespace, or it must not run.
 [ $$ = 1 ] || exit 1
+cd "$1"
 mount -n -t tmpfs -o mode=700 dnet-lab "$1/private"
 ip link set lo up
 ip link add lan0 type bridge forward_delay 0
@@ -35,11 +38,11 @@ table ip lab {
 END
 ${sayPid}
 ${waitForEnd}
-trap - CHLD
 kill -KILL -1 || true
-umount -n -l "$1/private" || true
-rm -rf "$1"
-exec rmdir "\${1%/*}" 2>/dev/null`;
+umount -n -l private || true
+# What is in this very directory: another lab may have taken its name by now.
+rm -rf -- * || true
+exec rmdir "$1" "\${1%/*}" 2>/dev/null`;
 
 /**
  * A place: private /run, /var/lib/docker and /etc/docker, names of its own. /run begins empty; the other two are the machine's disk and
