@@ -21,6 +21,7 @@ while kill -0 "$cat" 2>/dev/null; do wait "$cat" || true; done`;
 const labInit = `set -e
 # Its last words end every process it sees: those of its own pid namespace, or it must not run.
 [ $$ = 1 ] || exit 1
+cd "$1"
 mount -n -t tmpfs -o mode=700 dnet-lab "$1/private"
 ip link set lo up
 ip link add lan0 type bridge forward_delay 0
@@ -38,9 +39,10 @@ END
 ${sayPid}
 ${waitForEnd}
 kill -KILL -1 || true
-umount -n -l "$1/private" || true
-rm -rf "$1"
-exec rmdir "\${1%/*}" 2>/dev/null`;
+umount -n -l private || true
+# What is in this very directory: another lab may have taken its name by now.
+rm -rf -- * || true
+exec rmdir "$1" "\${1%/*}" 2>/dev/null`;
 
 /**
  * A place: private /run, /var/lib/docker and /etc/docker, names of its own. /run begins empty; the other two are the machine's disk and

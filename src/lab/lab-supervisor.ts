@@ -1,12 +1,19 @@
 // The process that a lab belongs to. Started by Lab.up with a channel to its caller: plan in, progress and the outcome back.
-import { appendFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { appendFileSync, mkdirSync, renameSync, statSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { badRequest } from "../errors.ts";
 import { errorData, type LabRequest } from "./control.ts";
 import { serveControl } from "./control-server.ts";
 import type { LabPlan } from "./lab-options.ts";
-import { controlSocket, isAlive, labDirectory, makeRuntimeBase, removeDirectory } from "./runtime-directory.ts";
+import {
+  controlSocket,
+  hiddenDirectory,
+  labDirectory,
+  makeRuntimeBase,
+  reapDead,
+  removeDirectory,
+} from "./runtime-directory.ts";
 import { Supervisor } from "./supervisor.ts";
 
 export interface LabOrder {
@@ -20,6 +27,7 @@ const answerTime = 2_000;
 
 let supervisor: Supervisor | undefined;
 let directory = "";
+let inode = 0;
 let control: Server | undefined;
 let ready = false;
 let ending: Promise<void> | undefined;
@@ -32,7 +40,8 @@ const tell = (message: object): void => {
 const end = (): Promise<void> => {
   ending ??= (async () => {
     await supervisor?.end();
-    if (directory !== "") removeDirectory(directory);
+    // Its first process has removed it already, unless that was killed; another lab may have taken the name since.
+    if (inode !== 0 && statSync(directory, { throwIfNoEntry: false })?.ino === inode) removeDirectory(directory);
   })();
   return ending;
 };
@@ -92,27 +101,21 @@ const handle = async (request: LabRequest): Promise<unknown> => {
  * dead lab's.
  */
 const claim = async (name: string): Promise<void> => {
-  const base = makeRuntimeBase();
-  const hidden = join(base, `.${name}.${process.pid}`);
-  rmSync(hidden, { recursive: true, force: true });
-  mkdirSync(hidden, { mode: 0o700 });
+  makeRuntimeBase();
+  await reapDead();
+  const hidden = hiddenDirectory(name);
+  mkdirSync(hidden, { recursive: true, mode: 0o700 });
   control = await serveControl(controlSocket(hidden), handle);
-  const wanted = labDirectory(name);
-  for (let tries = 0; ; tries++) {
-    try {
-      renameSync(hidden, wanted);
-      directory = wanted;
-      return;
-    } catch (error) {
-      if ((error as { code?: string }).code !== "ENOTEMPTY" || tries > 3) throw error;
-      if (await isAlive(wanted)) {
-        rmSync(hidden, { recursive: true, force: true });
-        throw badRequest("lab-exists", `the lab ${name} is running already`, {
-          hint: `look at it with: dnet lab ls; end it with: dnet lab down --name ${name}`,
-        });
-      }
-      rmSync(wanted, { recursive: true, force: true });
-    }
+  try {
+    renameSync(hidden, labDirectory(name));
+    directory = labDirectory(name);
+    inode = statSync(directory).ino;
+  } catch (error) {
+    removeDirectory(hidden);
+    if (!["ENOTEMPTY", "EEXIST"].includes((error as { code?: string }).code ?? "")) throw error;
+    throw badRequest("lab-exists", `the lab ${name} is running already`, {
+      hint: `look at it with: dnet lab ls; end it with: dnet lab down --name ${name}`,
+    });
   }
 };
 

@@ -12,7 +12,7 @@ import type { LabState } from "./lab-state.ts";
 import type { LabOrder } from "./lab-supervisor.ts";
 import { insideEnvironment } from "./place.ts";
 import { requirePrograms } from "./programs.ts";
-import { controlSocket, isAlive, labDirectory, labNames } from "./runtime-directory.ts";
+import { controlSocket, isAlive, labDirectory, labNames, reapDead } from "./runtime-directory.ts";
 
 export interface LabUpOptions extends LabOptions {
   /** The lab outlives this process; without it, the lab ends when this process ends, however it ends. */
@@ -118,6 +118,7 @@ export class Lab {
 
   /** The labs of this user that run; not those that are being set up or taken down. */
   static async list(): Promise<readonly Lab[]> {
+    await reapDead();
     const labs = labNames().map((name) => new Lab(name));
     const states = await Promise.allSettled(labs.map((lab) => lab.state()));
     return labs.filter((_, index) => states[index]?.status === "fulfilled");

@@ -29,7 +29,7 @@ describe("the end of a lab", () => {
     await expect(Lab.open()).rejects.toMatchObject({ code: "no-lab" });
   });
 
-  it("leaves a directory where supervisor and first process die at once, which nobody minds", async () => {
+  it("leaves a directory where supervisor and first process die at once, which the next command removes", async () => {
     const state = await (await Lab.up({ store: "embedded-single", detached: true })).state();
     process.kill(state.supervisor, "SIGSTOP");
     process.kill(state.lan.pid, "SIGKILL");
@@ -37,6 +37,7 @@ describe("the end of a lab", () => {
     await eventually("its supervisor is gone", () => namespace(state.supervisor, "net") === "");
     expect(existsSync(state.directory)).toBe(true);
     expect(states()).toEqual([]);
+    expect(existsSync(state.directory)).toBe(false);
     expect(dnet("lab", "heal").stderr).toContain("no lab is running");
     const again = await Lab.up({ store: "embedded-single" });
     const belongings = new Belongings(await again.state());

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabState } from "../../src/lab/lab-state.ts";
-import { enterOwnHost, expectNothingLeft } from "../own-host.ts";
+import { enterOwnHost, eventually, expectNothingLeft, shell } from "../own-host.ts";
 import { dnet, ok } from "./dnet.ts";
 import { Belongings, states } from "./lab-belongings.ts";
 
@@ -27,6 +27,8 @@ const onHost = (host: string, ...command: readonly string[]): string => ok("lab"
 const reaches = (host: string, target: string): boolean =>
   dnet("lab", "exec", host, "--", "ping", "-c1", "-W1", target).status === 0;
 
+const network = (): string => shell("ip -br link; ip -br address; ip route; ip rule; nft list ruleset");
+
 describe.each([
   {
     store: "etcd",
@@ -36,6 +38,7 @@ describe.each([
   { store: "consul", read: ["consul", "kv", "get", "greeting"], write: ["consul", "kv", "put", "greeting", "hello"] },
 ])("a lab with $store", ({ store, read, write }) => {
   it("comes up, is parted and healed, loses and gets back daemons, machines and the store, and leaves nothing behind", async () => {
+    const before = network();
     const { status, stdout, stderr } = dnet("lab", "up", "--hosts", "3", "--store", store);
     expect({ status, stderr }).toEqual({
       status: 0,
@@ -50,7 +53,7 @@ describe.each([
       ["dnet-3", "172.17.0.5", "tcp://127.0.0.1:41002", "running"],
     ]);
     // The network that the caller lives in has not noticed.
-    expectNothingLeft();
+    expect(network()).toBe(before);
 
     // Each host is a machine of its own, and the caller reaches each one's daemon.
     for (const { name, api } of state.hosts) {
@@ -65,6 +68,12 @@ describe.each([
     expect(reaches("dnet-1", "dnet-3")).toBe(true);
     expect(reaches("outside", "172.17.0.3")).toBe(false);
     expect(dnet("lab", "exec", "dnet-1", "--", "sh", "-c", "exit 7").status).toBe(7);
+
+    // A process that outlives the one that started it ends without harm, and is reaped.
+    onHost("dnet-1", "sh", "-c", "(sleep 0.1; touch /run/orphan) >/dev/null 2>&1 &");
+    const ended = () => dnet("lab", "exec", "dnet-1", "--", "test", "-e", "/run/orphan").status === 0;
+    await eventually("the orphan has ended", ended);
+    await eventually("it is reaped", () => !/^Z/m.test(onHost("dnet-1", "ps", "-eo", "stat=")));
 
     // Partitions go both ways, add up, and end.
     lab("partition", "dnet-1", "dnet-2");
@@ -87,6 +96,9 @@ describe.each([
     expect(dnet("lab", "exec", "dnet-3", "--", "timeout", "2", ...read).status).not.toBe(0);
     lab("store", "start");
     expect(onHost("dnet-3", ...read)).toBe("hello");
+    // A daemon that has not caught up yet says so on standard error.
+    const caughtUp = () => state.hosts.every(({ api }) => dnet("-H", api, "network", "ls").stderr === "");
+    await eventually("every daemon has caught up with the store", caughtUp, 60_000);
 
     // A daemon that was killed leaves its sandboxes and finds them again.
     const two = ["-H", "tcp://127.0.0.1:41001"];
