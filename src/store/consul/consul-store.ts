@@ -1,4 +1,4 @@
-import { badRequest, errorText, NetworkError } from "../../errors.ts";
+import { badRequest, NetworkError } from "../../errors.ts";
 import { parseStoreAddress } from "../address.ts";
 import { closedStore } from "../checks.ts";
 import { HttpClient, type HttpClientOptions } from "../http-client.ts";

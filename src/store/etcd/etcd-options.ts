@@ -1,4 +1,4 @@
-import { badRequest, errorText } from "../../errors.ts";
+import { badRequest } from "../../errors.ts";
 import { parseStoreAddress } from "../address.ts";
 import { checkTls, type TlsOptions } from "../tls-options.ts";
 import type { EtcdClientOptions } from "./etcd-client.ts";
