@@ -1,4 +1,5 @@
 import { badRequest, forbidden, internal } from "../errors.ts";
+import { type Plan, plan } from "../linux/plan.ts";
 import { familyOf, type Ip } from "../net/ip.ts";
 import { macFromIp } from "../net/mac.ts";
 import { addressOf, type InterfaceAddress, prefixContains, prefixFamily } from "../net/prefix.ts";
@@ -6,7 +7,7 @@ import { type Context, driverOf, requireEndpoint, requireNetwork, requireSandbox
 import type { CreateEndpoint } from "./model.ts";
 import { checkServiceName, newId } from "./names.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
-import { attachPlan, detachPlan } from "./wiring.ts";
+import { attachPlan, detachPlan, preparePorts } from "./wiring.ts";
 
 /** How often a decision is made anew when another node changed the store first. */
 const attempts = 64;
@@ -127,7 +128,7 @@ export class EndpointManager {
       const network = requireNetwork(this.#context, record.network);
       await this.#commitOrFail(network, record, undefined, signal);
       await this.#context.naming.changed(undefined, record);
-      if (teardown) await this.#context.kernel.teardown(teardown);
+      if (teardown && sandbox) await this.#teardown(teardown, this.#others(record, sandbox), sandbox);
     });
   }
 
@@ -156,13 +157,20 @@ export class EndpointManager {
         },
       };
       const work = attachPlan(this.#context, claimed, others, sandbox);
-      await this.#commitOrFail(network, endpoint, claimed, signal);
+      const ports = await preparePorts(this.#context, [...others, claimed], sandbox, signal);
       try {
-        await this.#context.kernel.apply(work, signal);
+        await this.#commitOrFail(network, endpoint, claimed, signal);
+        try {
+          await this.#context.kernel.apply(plan(work, ports.plan()), signal);
+        } catch (error) {
+          await this.#commitOrFail(network, claimed, endpoint);
+          throw error;
+        }
       } catch (error) {
-        await this.#commitOrFail(network, claimed, endpoint);
+        await ports.cancel();
         throw error;
       }
+      await ports.settle();
       await this.#context.naming.changed(claimed, endpoint);
       return sandbox;
     });
@@ -202,8 +210,18 @@ export class EndpointManager {
       const { sandbox: _claim, ...free } = endpoint;
       await this.#commitOrFail(requireNetwork(this.#context, endpoint.network), endpoint, free, signal);
       await this.#context.naming.changed(free, endpoint);
-      await this.#context.kernel.teardown(teardown);
+      await this.#teardown(teardown, this.#others(endpoint, sandbox), sandbox);
     });
+  }
+
+  /** Takes an endpoint out of its sandbox; ports that it carried lead to the next one, or nowhere. */
+  async #teardown(work: Plan, others: readonly EndpointRecord[], sandbox: SandboxRecord): Promise<void> {
+    const ports = await preparePorts(this.#context, others, sandbox);
+    try {
+      await this.#context.kernel.teardown(plan(ports.plan(), work));
+    } finally {
+      await ports.settle();
+    }
   }
 
   #others(endpoint: EndpointRecord, sandbox: SandboxRecord): readonly EndpointRecord[] {

@@ -7,6 +7,7 @@ import { firewallClear } from "../linux/firewall.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace, plan } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
+import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
 import type { Store } from "../store/store.ts";
 import {
   type Context,
@@ -30,6 +31,7 @@ import type {
   SandboxInfo,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
+import { PortPublisher } from "./port-publisher.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
@@ -45,6 +47,8 @@ export interface LibnetworkOptions {
   readonly naming: (state: State) => Naming;
   /** Directory of namespace files: `/var/run/docker/netns`. */
   readonly namespaceDir: string;
+  /** Takes ports of the host; by sockets where absent. */
+  readonly portSockets?: PortSockets;
   readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
   /** `none` leaves packets alone: no NAT, no isolation. */
   readonly firewall?: "nftables" | "none";
@@ -98,6 +102,16 @@ export class Libnetwork implements Controller {
       defaultNetwork: options.defaultNetwork ?? "bridge",
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
+      ports:
+        options.firewall === "none"
+          ? undefined
+          : new PortPublisher({
+              state,
+              kernel: options.kernel,
+              table: `dnet_${instance}_ports`,
+              sockets: options.portSockets ?? new KernelPortSockets(options.kernel),
+              log,
+            }),
       firewallTable: options.firewall === "none" ? undefined : `dnet_${instance}`,
     };
     const libnetwork = new Libnetwork(context);
@@ -215,6 +229,7 @@ export class Libnetwork implements Controller {
     // What is under way ends in order; what does not is a difference that the next start removes.
     await this.#context.locks.idle(closeDeadline);
     await this.#context.naming.closeAll();
+    await this.#context.ports?.close();
     await this.#removeEmptyFirewall();
     for (const work of this.#closing.splice(0)) await work();
   }

@@ -4,7 +4,7 @@ import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts
 import { type Context, driverNetwork, hostStackPath, idOfMark, namespaceOf, usableDriver } from "./context.ts";
 import type { SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
-import { attachPlan, sandboxPlan } from "./wiring.ts";
+import { attachPlan, portTargets, sandboxPlan } from "./wiring.ts";
 
 /**
  * Makes the kernel match the store after a start: what should be is made or adopted, what carries our mark and should not
@@ -24,10 +24,22 @@ export const reconcile = async (context: Context, sandboxes: SandboxManager, sig
   for (const { network, driver } of networks) {
     await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
   }
+  await context.ports?.restore(sandboxesWithPorts(context), signal);
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);
   await removeOrphanSandboxes(context);
 };
+
+const sandboxesWithPorts = (context: Context) =>
+  [...context.state.sandboxes.values()].flatMap((sandbox) => {
+    if (!sandbox.ports) return [];
+    try {
+      return [{ sandbox, targets: portTargets(context, context.state.endpointsIn(sandbox.id), sandbox) }];
+    } catch (error) {
+      context.log("error", `could not restore the ports of container ${sandbox.container}: ${errorText(error)}`);
+      return [];
+    }
+  });
 
 const attempt = async (context: Context, what: string, work: Plan, signal?: AbortSignal): Promise<void> => {
   try {

@@ -1,11 +1,11 @@
-import { forbidden } from "../errors.ts";
+import { forbidden, notImplemented } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
 import { type Context, namespaceKey, requireNetwork, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
 import { checkContainerId, newId } from "./names.ts";
 import { type EndpointRecord, keys, type SandboxRecord } from "./records.ts";
-import { attachmentOf, sandboxPlan } from "./wiring.ts";
+import { attachmentOf, preparePorts, sandboxPlan } from "./wiring.ts";
 
 /** Life cycle of sandboxes: a namespace of its own (or the host's), files, a resolver; always local. */
 export class SandboxManager {
@@ -18,6 +18,11 @@ export class SandboxManager {
   async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
     const { state, locks, kernel, naming } = this.#context;
     const container = checkContainerId(request.containerId);
+    if (request.ports && request.ports.length > 0 && !this.#context.ports) {
+      throw notImplemented("no-ports", "published ports need the nftables firewall, which this daemon runs without", {
+        hint: 'set firewall = "nftables" in the daemon\'s configuration, or reach the sandbox by its address',
+      });
+    }
     return locks.hold([`container:${container}`, ...hostLock(request.useDefaultSandbox)], async () => {
       const present = state.sandboxOf(container);
       if (present) {
@@ -74,7 +79,12 @@ export class SandboxManager {
     });
     for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
     await naming.close(record);
-    await kernel.teardown(work);
+    const ports = await preparePorts(this.#context, [], record);
+    try {
+      await kernel.teardown(plan(ports.plan(), work));
+    } finally {
+      await ports.settle();
+    }
     await naming.discard(record.id);
   }
 
@@ -104,6 +114,8 @@ const newRecord = (container: string, request: CreateSandbox): SandboxRecord => 
   dnsSearch: [...(request.dnsSearch ?? [])],
   dnsOptions: [...(request.dnsOptions ?? [])],
   extraHosts: (request.extraHosts ?? []).map(({ name, address }) => ({ name, address })),
+  ...(request.ports && request.ports.length > 0 && { ports: request.ports.map((port) => ({ ...port })) }),
+  ...(request.exposed && request.exposed.length > 0 && { exposed: request.exposed.map((port) => ({ ...port })) }),
   host: request.useDefaultSandbox ?? false,
   created: new Date().toISOString(),
 });

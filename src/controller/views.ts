@@ -33,4 +33,7 @@ export const sandboxInfo = (context: Context, record: SandboxRecord): SandboxInf
   domainName: record.domainName,
   created: record.created,
   endpoints: context.state.endpointsIn(record.id).map(({ id }) => id),
+  ports: record.ports ?? [],
+  exposed: record.exposed ?? [],
+  published: context.ports?.published(record.id) ?? [],
 });

@@ -1,7 +1,7 @@
 import type { Attachment } from "../drivers/driver.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
-import { parsePrefix } from "../net/prefix.ts";
+import { addressOf, parsePrefix, prefixFamily, prefixOf } from "../net/prefix.ts";
 import {
   type Context,
   driverEndpoint,
@@ -11,6 +11,7 @@ import {
   namespaceOf,
   requireNetwork,
 } from "./context.ts";
+import { noPortChange, type PortChange, type PortTarget, type PortTargets } from "./port-publisher.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
 
 /** How endpoints are wired into sandboxes: the driver's part, and the default routes, which are the sandbox's. */
@@ -47,6 +48,39 @@ export const defaultRoutes = (
   }
   return routes;
 };
+
+/** Where a sandbox's ports lead: the endpoints of its default routes, where their driver lets the host's NAT in. */
+export const portTargets = (
+  context: Context,
+  endpoints: readonly EndpointRecord[],
+  sandbox: SandboxRecord,
+): PortTargets => {
+  const targets: { 4?: PortTarget; 6?: PortTarget; hostAddress?: Ip } = {};
+  const seen = new Set<Family>();
+  for (const endpoint of endpoints) {
+    const { gateways, publish } = attachmentOf(context, endpoint, sandbox);
+    for (const family of gateways.map(familyOf)) {
+      if (seen.has(family)) continue;
+      seen.add(family);
+      const address = endpoint.addresses.find((own) => prefixFamily(own) === family);
+      if (!publish || address === undefined) continue;
+      targets[family] = { address: addressOf(address), subnet: prefixOf(address) };
+      if (family === 4 && publish.hostAddress !== undefined) targets.hostAddress = publish.hostAddress;
+    }
+  }
+  return targets;
+};
+
+/** Prepares that a sandbox's ports lead to what these endpoints make of them. */
+export const preparePorts = async (
+  context: Context,
+  endpoints: readonly EndpointRecord[],
+  sandbox: SandboxRecord,
+  signal?: AbortSignal,
+): Promise<PortChange> =>
+  context.ports && (sandbox.ports ?? []).length > 0
+    ? context.ports.prepare(sandbox, portTargets(context, endpoints, sandbox), signal)
+    : noPortChange;
 
 const routeOperation = (
   op: "route.add" | "route.delete",

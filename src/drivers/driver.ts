@@ -60,6 +60,11 @@ export interface Attachment {
   readonly detach: Plan;
   /** Name of the endpoint's link on the host, where it has one: what the host's link table shows. */
   readonly hostLink?: string;
+  /**
+   * Present where the host's NAT reaches the endpoint: ports of the sandbox lead to it while it carries the default route.
+   * `hostAddress` is the address that they are bound to where none was asked for; absent: every address of the host.
+   */
+  readonly publish?: { readonly hostAddress?: Ip };
   /** Next hops for the sandbox's default routes, at most one a family; none on internal networks. */
   readonly gateways: readonly Ip[];
 }

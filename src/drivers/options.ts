@@ -1,4 +1,5 @@
 import { badRequest, shown } from "../errors.ts";
+import { familyOf, type Ip, tryParseIp } from "../net/ip.ts";
 import type { Options } from "./driver.ts";
 
 /** Every option name of the drivers, in one place; the names are Docker's. */
@@ -8,6 +9,7 @@ export const option = {
   bridgeName: "com.docker.network.bridge.name",
   defaultBridge: "com.docker.network.bridge.default_bridge",
   icc: "com.docker.network.bridge.enable_icc",
+  hostBinding: "com.docker.network.bridge.host_binding_ipv4",
   masquerade: "com.docker.network.bridge.enable_ip_masquerade",
 } as const;
 
@@ -40,6 +42,17 @@ export const mtuOption = (options: Options): number | undefined => {
     throw badRequest("invalid-option", `invalid option ${option.mtu}: ${shown(text)} is not between 68 and 65535`);
   }
   return mtu;
+};
+
+/** The IPv4 address that ports are bound to, or undefined for every address of the host. @throws NetworkError `invalid-option` */
+export const hostBindingOption = (options: Options): Ip | undefined => {
+  const text = options[option.hostBinding];
+  if (text === undefined) return undefined;
+  const ip = tryParseIp(text);
+  if (ip === undefined || familyOf(ip) !== 4) {
+    throw badRequest("invalid-option", `invalid option ${option.hostBinding}: ${shown(text)} is not an IPv4 address`);
+  }
+  return ip === "0.0.0.0" ? undefined : ip;
 };
 
 /** An interface name that is safe in paths, in nft scripts and for the kernel. @throws NetworkError `invalid-option` */

@@ -1,4 +1,5 @@
 import {
+  type FlowMatch,
   hostNamespace,
   type LinkChange,
   type LinkSpec,
@@ -100,6 +101,13 @@ const routeWords = (route: RouteSpec): string =>
 
 const ipFor = (address: string): string => (address.includes(":") ? "ip -6" : "ip");
 
+/** conntrack(8) knows no ranges. Without an address it takes flows in transit too, which the operation leaves alone. */
+const flowDeletion = (namespace: NamespaceRef, { protocol, family, address, port, count }: FlowMatch): string => {
+  const to = address === undefined ? "" : ` --orig-dst ${address}`;
+  const line = inside(namespace, `conntrack -D -f ipv${family} -p ${protocol}${to} --orig-port-dst`);
+  return count === 1 ? `${line} ${port}` : `for port in $(seq ${port} ${port + count - 1}); do ${line} "$port"; done`;
+};
+
 const commands = (operation: Operation): readonly string[] => {
   switch (operation.op) {
     case "namespace.add": {
@@ -163,6 +171,8 @@ const commands = (operation: Operation): readonly string[] => {
       return [inside(operation.namespace, `sysctl -w ${operation.key}=${quote(operation.value)}`)];
     case "nft.apply":
       return [`${inside(operation.namespace, "nft -f -")} <<'EOF'\n${operation.script.trimEnd()}\nEOF`];
+    case "conntrack.flush":
+      return operation.flows.map((flow) => flowDeletion(operation.namespace, flow));
   }
 };
 

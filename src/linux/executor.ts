@@ -1,8 +1,10 @@
 import { errorText, forbidden, internal, NetworkError } from "../errors.ts";
+import { addressOf } from "../net/prefix.ts";
 import { describeShort, isZero } from "./describe.ts";
 import { errno } from "./libc.ts";
 import type { Namespaces } from "./namespaces.ts";
-import { encodeAddress } from "./netlink/address.ts";
+import { decodeAddress, encodeAddress } from "./netlink/address.ts";
+import { flushFlows } from "./netlink/conntrack.ts";
 import { flag, rtm } from "./netlink/constants.ts";
 import { type DecodedLink, decodeLink, encodeLinkAdd, encodeLinkSet, getLinkRequest } from "./netlink/link.ts";
 import { encodeFdb, encodeNeighbor } from "./netlink/neighbor.ts";
@@ -10,7 +12,15 @@ import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
 import { applyNft } from "./nft.ts";
-import { inverse, type LinkSpec, type NamespaceRef, type Operation, type Plan, type RouteSpec } from "./plan.ts";
+import {
+  type FlowMatch,
+  inverse,
+  type LinkSpec,
+  type NamespaceRef,
+  type Operation,
+  type Plan,
+  type RouteSpec,
+} from "./plan.ts";
 import { setSysctl } from "./sysctl.ts";
 
 export interface Outcome {
@@ -41,6 +51,7 @@ const deletions: readonly Operation["op"][] = [
   "rule.delete",
   "neighbor.delete",
   "fdb.delete",
+  "conntrack.flush",
 ];
 
 /** Applies plans to the kernel, synchronously, on the kernel worker's thread. */
@@ -174,7 +185,16 @@ export class Executor {
       case "nft.apply":
         this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
         return operation;
+      case "conntrack.flush":
+        return this.#flush(operation.namespace, operation.flows) ? operation : undefined;
     }
+  }
+
+  /** @returns false where there was no such flow */
+  #flush(namespace: NamespaceRef, flows: readonly FlowMatch[]): boolean {
+    const addresses = this.#namespaces.socket(namespace).dump({ type: rtm.GETADDR, body: Buffer.alloc(8) });
+    const local = addresses.map(({ body }) => addressOf(decodeAddress(body).address));
+    return this.#namespaces.enter(namespace, () => flushFlows(flows, local)) > 0;
   }
 
   #context(namespace: NamespaceRef) {

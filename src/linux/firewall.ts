@@ -66,6 +66,7 @@ table inet ${table} {
     iifname . oifname @within accept comment "inside one network"
     iifname @internal drop comment "internal networks reach nothing"
     oifname @internal drop comment "nothing reaches internal networks"
+    oifname @bridges ct status dnat accept comment "published ports"
     iifname @bridges oifname @bridges drop comment "networks cannot reach each other"
     oifname @bridges ct state established,related accept comment "answers to what a sandbox asked"
     oifname @bridges drop comment "nobody outside reaches a sandbox uninvited"

@@ -1,4 +1,4 @@
-import type { Ip } from "../net/ip.ts";
+import type { Family, Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
 
@@ -132,7 +132,22 @@ export type Operation =
       readonly was?: string;
     }
   /** One atomic nft batch; `undo` is the batch that takes it back. */
-  | { readonly op: "nft.apply"; readonly namespace: NamespaceRef; readonly script: string; readonly undo?: string };
+  | { readonly op: "nft.apply"; readonly namespace: NamespaceRef; readonly script: string; readonly undo?: string }
+  /** Connection tracking forgets flows: the next packet of each meets the rules as they are now. */
+  | { readonly op: "conntrack.flush"; readonly namespace: NamespaceRef; readonly flows: readonly FlowMatch[] };
+
+/** Flows that came to ports of the host, whatever they were led to. */
+export interface FlowMatch {
+  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly family: Family;
+  /** The address they were sent to; any address of the host where absent. */
+  readonly address?: Ip;
+  /** The first of `count` ports. */
+  readonly port: number;
+  readonly count: number;
+  /** What the first of the ports should lead to, and each other as far behind it: flows that do stay. */
+  readonly unless?: { readonly address: Ip; readonly port: number };
+}
 
 export interface LinkChange {
   readonly up?: boolean;
@@ -227,6 +242,8 @@ export const inverse = (operation: Operation): Operation | undefined => {
       return operation.undo === undefined
         ? undefined
         : { ...operation, script: operation.undo, undo: operation.script };
+    case "conntrack.flush":
+      return undefined;
   }
 };
 

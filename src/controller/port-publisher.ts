@@ -1,0 +1,319 @@
+import { errorText, forbidden, internal } from "../errors.ts";
+import { type PortForward, portsClear, portsReplace, portsRuleset } from "../linux/firewall-ports.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import { type FlowMatch, hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
+import { type Family, familyOf, type Ip } from "../net/ip.ts";
+import type { Prefix } from "../net/prefix.ts";
+import { type PublishedPort, requestText } from "../ports/port-mapping.ts";
+import { portSlots, slotsOf } from "../ports/port-slots.ts";
+import type { HeldPorts, PortSlot, PortSockets } from "../ports/port-sockets.ts";
+import { isLoopback, type RelayTarget } from "../ports/relay-target.ts";
+import type { Log } from "./context.ts";
+import { keys, type SandboxRecord } from "./records.ts";
+import type { State } from "./state.ts";
+
+/** Where the ports of a sandbox lead, of one family. */
+export interface PortTarget {
+  readonly address: Ip;
+  /** The endpoint's network: neighbours in it are answered past the host. */
+  readonly subnet: Prefix;
+}
+
+/** The endpoints that carry a sandbox's ports: those of its default routes, where their driver lets the host's NAT in. */
+export interface PortTargets {
+  readonly 4?: PortTarget;
+  readonly 6?: PortTarget;
+  /** The network's default for ports published without an address. */
+  readonly hostAddress?: Ip;
+}
+
+/** A change of a sandbox's ports that is prepared: whatever can refuse it has been asked. */
+export interface PortChange {
+  /** What makes the kernel match; to be taken at the moment it is applied. */
+  plan(): Plan;
+  /** The plan is applied: lets go of what is not needed any more. */
+  settle(): Promise<void>;
+  /** It is not: all is as before. */
+  cancel(): Promise<void>;
+}
+
+interface Active {
+  readonly ports: readonly PublishedPort[];
+  readonly targets: PortTargets;
+  readonly held: readonly HeldPorts[];
+  /** The address that ports without one of their own are bound to. */
+  readonly standard: Ip | undefined;
+}
+
+/** Milliseconds between two tries to take ports back that another program took while no daemon held them. */
+const retryInterval = 5_000;
+
+/** Nothing to do. */
+export const noPortChange: PortChange = {
+  plan: () => plan(),
+  settle: async () => undefined,
+  cancel: async () => undefined,
+};
+
+const relayTarget = (targets: PortTargets): RelayTarget => ({
+  address4: targets[4]?.address,
+  address6: targets[6]?.address,
+});
+
+const isWildcard = (address: Ip): boolean => address === "0.0.0.0" || address === "::";
+
+/** Forwarding by NAT; clients on the loopback are served by the sockets themselves. */
+const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">): readonly PortForward[] =>
+  ([4, 6] as const).flatMap((family: Family) => {
+    const target = targets[family];
+    if (!target) return [];
+    return ports.flatMap(({ hostAddress, ...port }): PortForward[] => {
+      if (hostAddress !== undefined && (familyOf(hostAddress) !== family || isLoopback(hostAddress))) return [];
+      const one = hostAddress !== undefined && !isWildcard(hostAddress);
+      return [{ ...port, ...(one && { hostAddress }), to: target.address, subnet: target.subnet }];
+    });
+  });
+
+const flowsOf = (forwards: readonly PortForward[], established: boolean): readonly FlowMatch[] =>
+  forwards.map(({ protocol, hostAddress, hostPort, count, to, port }) => ({
+    protocol,
+    family: familyOf(to),
+    ...(hostAddress !== undefined && { address: hostAddress }),
+    port: hostPort,
+    count,
+    ...(established && { unless: { address: to, port } }),
+  }));
+
+const flush = (flows: readonly FlowMatch[]): readonly Operation[] =>
+  flows.length === 0 ? [] : [{ op: "conntrack.flush", namespace: hostNamespace, flows }];
+
+/**
+ * Published ports of sandboxes on this host: sockets that hold them, NAT that leads them on. All of it follows from records: what a
+ * sandbox asked for and was given, and the endpoints it has. Changes of one sandbox are made under its lock.
+ */
+export class PortPublisher {
+  readonly #state: State;
+  readonly #kernel: Kernel;
+  readonly #table: string;
+  readonly #sockets: PortSockets;
+  readonly #log: Log;
+  readonly #active = new Map<string, Active>();
+  /** Slots that another program had at the start, by sandbox. */
+  readonly #missing = new Map<string, readonly PortSlot[]>();
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    readonly state: State;
+    readonly kernel: Kernel;
+    /** Name of the nftables table. */
+    readonly table: string;
+    readonly sockets: PortSockets;
+    readonly log: Log;
+  }) {
+    this.#state = options.state;
+    this.#kernel = options.kernel;
+    this.#table = options.table;
+    this.#sockets = options.sockets;
+    this.#log = options.log;
+  }
+
+  /** The ports of a sandbox that lead somewhere at present. */
+  published(sandbox: string): readonly PublishedPort[] {
+    return this.#active.get(sandbox)?.ports ?? [];
+  }
+
+  /** The whole table as it should be, for whoever puts it back. */
+  ruleset(): string {
+    return portsRuleset(this.#table, [...this.#active.values()].flatMap(forwardsOf));
+  }
+
+  /**
+   * Prepares that a sandbox's ports lead to these targets, or nowhere: takes the ports and records what was given.
+   * @throws NetworkError `port-allocated` where another sandbox has one, and what `PortSockets.hold` throws
+   */
+  async prepare(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<PortChange> {
+    const before = this.#active.get(sandbox.id);
+    const wanted = (sandbox.ports ?? []).length > 0 && (targets[4] !== undefined || targets[6] !== undefined);
+    if (!wanted) return before ? this.#change(sandbox.id, before, undefined) : noPortChange;
+    if (before && before.standard === targets.hostAddress) {
+      const same =
+        before.targets[4]?.address === targets[4]?.address && before.targets[6]?.address === targets[6]?.address;
+      return same ? noPortChange : this.#change(sandbox.id, before, { ...before, targets });
+    }
+    // Another default address: the ports it shares with the old one are free only when that one lets go.
+    if (before) for (const held of before.held) await held.close();
+    const held = await this.#hold(sandbox, targets, signal);
+    try {
+      await this.#record(sandbox, held.ports, signal);
+    } catch (error) {
+      await held.close();
+      throw error;
+    }
+    return this.#change(sandbox.id, before, {
+      ports: held.ports,
+      targets,
+      held: [held],
+      standard: targets.hostAddress,
+    });
+  }
+
+  async #hold(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<HeldPorts> {
+    const slots = portSlots(sandbox.ports ?? [], targets.hostAddress, sandbox.published ?? []);
+    this.#refuseTaken(sandbox, slots);
+    return this.#sockets.hold(slots, relayTarget(targets), signal);
+  }
+
+  /** Names the sandbox that has a port; the socket that holds it would refuse it anyway. */
+  #refuseTaken(sandbox: SandboxRecord, slots: readonly PortSlot[]): void {
+    const taken = new Map<string, { readonly address: Ip | undefined; readonly sandbox: string }[]>();
+    for (const [id, { ports }] of this.#active) {
+      for (const { protocol, hostAddress: address, hostPort, count } of id === sandbox.id ? [] : ports) {
+        for (let n = 0; n < count; n++) {
+          const key = `${protocol} ${hostPort + n}`;
+          taken.set(key, [...(taken.get(key) ?? []), { address, sandbox: id }]);
+        }
+      }
+    }
+    for (const { protocol, hostAddress, hostPort, otherwise } of slots) {
+      const owner = taken.get(`${protocol} ${hostPort}`)?.find(({ address }) => overlap(address, hostAddress));
+      if (!owner || otherwise) continue;
+      const shown =
+        hostAddress === undefined ? "0.0.0.0" : hostAddress.includes(":") ? `[${hostAddress}]` : hostAddress;
+      const container = this.#state.sandboxes.get(owner.sandbox)?.container ?? owner.sandbox;
+      throw forbidden("port-allocated", `Bind for ${shown}:${hostPort} failed: port is already allocated`, {
+        hint: `container ${container} has ${hostPort}/${protocol}; choose another host port, or none: then one is chosen for you`,
+      });
+    }
+  }
+
+  /** What was given is recorded, so that it is given again. */
+  async #record(sandbox: SandboxRecord, ports: readonly PublishedPort[], signal?: AbortSignal): Promise<void> {
+    const current = this.#state.sandboxes.get(sandbox.id);
+    if (!current || JSON.stringify(current.published ?? []) === JSON.stringify(ports)) return;
+    const key = keys.sandbox(sandbox.id);
+    const value: SandboxRecord = { ...current, published: [...ports] };
+    if (!(await this.#state.commit("local", { unchanged: [key], puts: [{ key, value }] }, signal))) {
+      throw internal("contention", `the ports of container ${sandbox.container} could not be recorded`, {
+        hint: "try again",
+      });
+    }
+  }
+
+  #change(sandbox: string, before: Active | undefined, after: Active | undefined): PortChange {
+    this.#set(sandbox, after);
+    const old = before ? forwardsOf(before) : [];
+    const next = after ? forwardsOf(after) : [];
+    const unused = (before?.held ?? []).filter((held) => !after?.held.includes(held));
+    return {
+      plan: () => this.#plan(old, next),
+      settle: async () => {
+        for (const held of unused) await held.close();
+        if (after) for (const held of after.held) held.retarget(relayTarget(after.targets));
+        else this.#missing.delete(sandbox);
+      },
+      cancel: async () => {
+        for (const held of after?.held ?? []) if (!before?.held.includes(held)) await held.close();
+        this.#set(sandbox, before);
+      },
+    };
+  }
+
+  #set(sandbox: string, active: Active | undefined): void {
+    if (active) this.#active.set(sandbox, active);
+    else this.#active.delete(sandbox);
+  }
+
+  /** The table goes with its last port: who publishes nothing pays for no hook. */
+  #plan(old: readonly PortForward[], next: readonly PortForward[]): Plan {
+    if (old.length === 0 && next.length === 0) return plan();
+    const empty = ![...this.#active.values()].some((active) => forwardsOf(active).length > 0);
+    const script = empty ? portsClear(this.#table) : portsReplace(this.#table, old, next);
+    const undo = portsReplace(this.#table, next, old);
+    return plan(
+      { op: "nft.apply", namespace: hostNamespace, script, ...(!empty && { undo }) },
+      ...flush([...flowsOf(old, false), ...flowsOf(next, true)]),
+    );
+  }
+
+  /**
+   * After a start: the rules as records want them, at once; then the sockets. A port that another program took meanwhile is
+   * logged and tried again until it is free.
+   */
+  async restore(
+    sandboxes: readonly { readonly sandbox: SandboxRecord; readonly targets: PortTargets }[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const known = sandboxes.filter(
+      ({ sandbox, targets }) => (sandbox.published ?? []).length > 0 && (targets[4] ?? targets[6]) !== undefined,
+    );
+    for (const { sandbox, targets } of known) {
+      this.#set(sandbox.id, { ports: sandbox.published ?? [], targets, held: [], standard: targets.hostAddress });
+    }
+    const flows = [...this.#active.values()].flatMap((active) => flowsOf(forwardsOf(active), true));
+    await this.#kernel.apply(
+      plan({ op: "nft.apply", namespace: hostNamespace, script: this.ruleset() }, ...flush(flows)),
+      signal,
+    );
+    for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(sandbox.published ?? []));
+  }
+
+  async #holdAgain(sandbox: SandboxRecord, slots: readonly PortSlot[]): Promise<void> {
+    const held: HeldPorts[] = [];
+    const missing: PortSlot[] = [];
+    const target = () => relayTarget(this.#active.get(sandbox.id)?.targets ?? {});
+    try {
+      held.push(await this.#sockets.hold(slots, target()));
+    } catch {
+      for (const slot of slots) {
+        try {
+          held.push(await this.#sockets.hold([slot], target()));
+        } catch (error) {
+          if (!this.#missing.has(sandbox.id)) {
+            const text = requestText({ ...slot, count: 1 });
+            this.#log("error", `port ${text} of container ${sandbox.container} is not held: ${errorText(error)}`);
+          }
+          missing.push(slot);
+        }
+      }
+    }
+    const active = this.#active.get(sandbox.id);
+    if (!active) {
+      for (const each of held) await each.close();
+      return;
+    }
+    this.#set(sandbox.id, { ...active, held: [...active.held, ...held] });
+    if (missing.length > 0) this.#missing.set(sandbox.id, missing);
+    else this.#missing.delete(sandbox.id);
+    if (this.#missing.size > 0) this.#retry ??= setInterval(() => void this.#tryMissing(), retryInterval).unref();
+  }
+
+  #trying = false;
+
+  async #tryMissing(): Promise<void> {
+    if (this.#trying) return;
+    this.#trying = true;
+    for (const [id, slots] of [...this.#missing]) {
+      const sandbox = this.#state.sandboxes.get(id);
+      if (sandbox) await this.#holdAgain(sandbox, slots);
+      else this.#missing.delete(id);
+    }
+    this.#trying = false;
+    if (this.#missing.size > 0) return;
+    clearInterval(this.#retry);
+    this.#retry = undefined;
+  }
+
+  /** Lets the ports go; the rules stay, and what they lead to. */
+  async close(): Promise<void> {
+    clearInterval(this.#retry);
+    this.#missing.clear();
+    for (const { held } of this.#active.values()) for (const each of held) await each.close();
+    this.#active.clear();
+  }
+}
+
+/** True where two bindings of one port exclude each other; absent is every address of both families. */
+const overlap = (a: Ip | undefined, b: Ip | undefined): boolean => {
+  if (a === undefined || b === undefined) return true;
+  return familyOf(a) === familyOf(b) && (a === b || isWildcard(a) || isWildcard(b));
+};
