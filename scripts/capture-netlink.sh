@@ -30,6 +30,7 @@ ip link add name d9 type dummy
 ip link set dev lan alias dnet:1:2
 ip link set dev lan up
 ip link set dev va master lan
+bridge link set dev va hairpin on
 ip link set dev va nomaster
 ip link delete dev vb
 ip address add 10.9.0.1/24 broadcast + dev lan

@@ -1,12 +1,10 @@
 import { badRequest, shown } from "../errors.ts";
 import { type Ip, parseIp } from "../net/ip.ts";
 import type { ExposedPort, PortProtocol, PortRequest } from "../ports/port-mapping.ts";
+import { mostRuns } from "../ports/port-text.ts";
 import { readFields } from "./body.ts";
 
 /** The original's `port_mapping` and `exposed_ports`, with ranges of ours: `PortEnd` beside `Port`. */
-
-/** Ports in one body, ranges counted whole. */
-const most = 65_535;
 
 /** in.h: IPPROTO_* */
 const protocols: Readonly<Record<string, PortProtocol>> = {
@@ -81,14 +79,22 @@ const portRequest = (value: unknown): PortRequest => {
   return { ...exposed, ...address, hostPort, hostPortEnd };
 };
 
-const checkTotal = <T extends ExposedPort>(ports: readonly T[]): readonly T[] => {
-  if (ports.reduce((sum, { count }) => sum + count, 0) > most) throw invalid(`more than ${most} ports`);
+/** What a record holds: each port that is chosen may be a run of its own. */
+const checkTotal = <T extends PortRequest>(ports: readonly T[]): readonly T[] => {
+  const runs = ports.reduce((sum, { count, hostPort }) => sum + (hostPort === undefined ? count : 1), 0);
+  if (runs > mostRuns) {
+    throw badRequest("too-many-ports", `invalid ports: ${runs} mappings, and a container has at most ${mostRuns}`, {
+      hint: "ranges that go one to one count once: 10000-19999:10000-19999",
+    });
+  }
   return ports;
 };
 
 /** @throws NetworkError `invalid-port`, `invalid-body`, `invalid-address` (bad request) */
 export const exposedPorts = (value: unknown): readonly ExposedPort[] =>
-  checkTotal(list(value, "TransportPort", "exposed_ports").map((item) => exposedPort(item, "TransportPort")));
+  list(value, "TransportPort", "exposed_ports")
+    .slice(0, mostRuns + 1)
+    .map((item) => exposedPort(item, "TransportPort"));
 
 /**
  * @param all whether exposed ports without a mapping get one each
@@ -97,6 +103,7 @@ export const exposedPorts = (value: unknown): readonly ExposedPort[] =>
 export const portRequests = (value: unknown, exposed: readonly ExposedPort[], all: boolean): readonly PortRequest[] => {
   const given = list(value, "PortBinding", "port_mapping").map(portRequest);
   const more = all ? exposed.filter((port) => !given.some((other) => covers(other, port))) : [];
+  if (exposed.length > mostRuns) throw invalid(`more than ${mostRuns} exposed ports`);
   const ports = checkTotal([...given, ...more]);
   refuseTwice(ports);
   return ports;

@@ -1,6 +1,7 @@
 import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
 import { addressOf } from "../net/prefix.ts";
-import { type PublishedPort, publishedText, requestText } from "../ports/port-mapping.ts";
+import type { PublishedPort } from "../ports/port-mapping.ts";
+import { publishedText, requestText } from "../ports/port-text.ts";
 import type { NetworkResource, PublishedPortResource, SandboxResource, ServiceResource } from "./resources.ts";
 
 /** The model as the API shows it. */

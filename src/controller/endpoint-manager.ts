@@ -7,7 +7,7 @@ import { type Context, driverOf, requireEndpoint, requireNetwork, requireSandbox
 import type { CreateEndpoint } from "./model.ts";
 import { checkServiceName, newId } from "./names.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
-import { attachPlan, detachPlan, preparePorts } from "./wiring.ts";
+import { attachPlan, detachPlan, joinPorts, leavePorts } from "./wiring.ts";
 
 /** How often a decision is made anew when another node changed the store first. */
 const attempts = 64;
@@ -157,7 +157,7 @@ export class EndpointManager {
         },
       };
       const work = attachPlan(this.#context, claimed, others, sandbox);
-      const ports = await preparePorts(this.#context, [...others, claimed], sandbox, signal);
+      const ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
       try {
         await this.#commitOrFail(network, endpoint, claimed, signal);
         try {
@@ -216,7 +216,7 @@ export class EndpointManager {
 
   /** Takes an endpoint out of its sandbox; ports that it carried lead to the next one, or nowhere. */
   async #teardown(work: Plan, others: readonly EndpointRecord[], sandbox: SandboxRecord): Promise<void> {
-    const ports = await preparePorts(this.#context, others, sandbox);
+    const ports = await leavePorts(this.#context, others, sandbox);
     try {
       await this.#context.kernel.teardown(plan(ports.plan(), work));
     } finally {

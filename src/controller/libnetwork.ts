@@ -89,12 +89,13 @@ export class Libnetwork implements Controller {
     });
     await state.load(options.signal);
     const instance = await instanceId(options.stores.local, options.signal);
+    const locks = new Locks();
     const context: Context = {
       state,
       kernel: options.kernel,
       drivers: new Map(options.drivers.map((driver) => [driver.name, driver])),
       ipam: options.ipam,
-      locks: new Locks(),
+      locks,
       naming: options.naming(state),
       log,
       instance,
@@ -110,6 +111,7 @@ export class Libnetwork implements Controller {
               kernel: options.kernel,
               table: `dnet_${instance}_ports`,
               sockets: options.portSockets ?? new KernelPortSockets(options.kernel),
+              locks,
               log,
             }),
       firewallTable: options.firewall === "none" ? undefined : `dnet_${instance}`,

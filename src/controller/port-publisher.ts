@@ -1,14 +1,17 @@
+import { isDeepStrictEqual } from "node:util";
 import { errorText, forbidden, internal } from "../errors.ts";
 import { type PortForward, portsClear, portsReplace, portsRuleset } from "../linux/firewall-ports.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { type FlowMatch, hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
-import { type PublishedPort, requestText } from "../ports/port-mapping.ts";
+import type { PublishedPort } from "../ports/port-mapping.ts";
 import { portSlots, slotsOf } from "../ports/port-slots.ts";
 import type { HeldPorts, PortSlot, PortSockets } from "../ports/port-sockets.ts";
+import { asPublished, parseRequest, requestText } from "../ports/port-text.ts";
 import { isLoopback, type RelayTarget } from "../ports/relay-target.ts";
 import type { Log } from "./context.ts";
+import type { Locks } from "./locks.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
 
@@ -60,6 +63,9 @@ const relayTarget = (targets: PortTargets): RelayTarget => ({
   address6: targets[6]?.address,
 });
 
+const publishedOf = (sandbox: SandboxRecord): readonly PublishedPort[] =>
+  (sandbox.published ?? []).flatMap((text) => asPublished(parseRequest(text)) ?? []);
+
 const isWildcard = (address: Ip): boolean => address === "0.0.0.0" || address === "::";
 
 /** Forwarding by NAT; clients on the loopback are served by the sockets themselves. */
@@ -74,6 +80,7 @@ const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">): read
     });
   });
 
+/** @param established whether flows that lead where they should stay */
 const flowsOf = (forwards: readonly PortForward[], established: boolean): readonly FlowMatch[] =>
   forwards.map(({ protocol, hostAddress, hostPort, count, to, port }) => ({
     protocol,
@@ -83,6 +90,8 @@ const flowsOf = (forwards: readonly PortForward[], established: boolean): readon
     count,
     ...(established && { unless: { address: to, port } }),
   }));
+
+const isDatagram = ({ protocol }: PortForward): boolean => protocol !== "tcp";
 
 const flush = (flows: readonly FlowMatch[]): readonly Operation[] =>
   flows.length === 0 ? [] : [{ op: "conntrack.flush", namespace: hostNamespace, flows }];
@@ -96,6 +105,7 @@ export class PortPublisher {
   readonly #kernel: Kernel;
   readonly #table: string;
   readonly #sockets: PortSockets;
+  readonly #locks: Locks;
   readonly #log: Log;
   readonly #active = new Map<string, Active>();
   /** Slots that another program had at the start, by sandbox. */
@@ -108,12 +118,14 @@ export class PortPublisher {
     /** Name of the nftables table. */
     readonly table: string;
     readonly sockets: PortSockets;
+    readonly locks: Locks;
     readonly log: Log;
   }) {
     this.#state = options.state;
     this.#kernel = options.kernel;
     this.#table = options.table;
     this.#sockets = options.sockets;
+    this.#locks = options.locks;
     this.#log = options.log;
   }
 
@@ -128,7 +140,8 @@ export class PortPublisher {
   }
 
   /**
-   * Prepares that a sandbox's ports lead to these targets, or nowhere: takes the ports and records what was given.
+   * Prepares that a sandbox's ports lead to these targets, or nowhere: takes the ports and records what was given. Leaving a
+   * network must not fail: see `prepareLeave`.
    * @throws NetworkError `port-allocated` where another sandbox has one, and what `PortSockets.hold` throws
    */
   async prepare(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<PortChange> {
@@ -141,26 +154,48 @@ export class PortPublisher {
       return same ? noPortChange : this.#change(sandbox.id, before, { ...before, targets });
     }
     // Another default address: the ports it shares with the old one are free only when that one lets go.
-    if (before) for (const held of before.held) await held.close();
-    const held = await this.#hold(sandbox, targets, signal);
+    if (before) await this.#letGo(sandbox.id, before);
+    try {
+      const held = await this.#hold(sandbox, targets, signal);
+      return this.#change(sandbox.id, before, {
+        ports: held.ports,
+        targets,
+        held: [held],
+        standard: targets.hostAddress,
+      });
+    } catch (error) {
+      if (before) await this.#holdAgain(sandbox, slotsOf(before.ports));
+      throw error;
+    }
+  }
+
+  /** The same when a sandbox leaves a network; ports that cannot be had on the next one are given up. */
+  async prepareLeave(sandbox: SandboxRecord, targets: PortTargets): Promise<PortChange> {
+    try {
+      return await this.prepare(sandbox, targets);
+    } catch (error) {
+      this.#log("error", `the ports of container ${sandbox.container} are not published any more: ${errorText(error)}`);
+      const before = this.#active.get(sandbox.id);
+      return before ? this.#change(sandbox.id, before, undefined) : noPortChange;
+    }
+  }
+
+  async #letGo(sandbox: string, active: Active): Promise<void> {
+    this.#set(sandbox, { ...active, held: [] });
+    for (const held of active.held) await held.close();
+  }
+
+  async #hold(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<HeldPorts> {
+    const slots = portSlots((sandbox.ports ?? []).map(parseRequest), targets.hostAddress, publishedOf(sandbox));
+    this.#refuseTaken(sandbox, slots);
+    const held = await this.#sockets.hold(slots, relayTarget(targets), signal);
     try {
       await this.#record(sandbox, held.ports, signal);
+      return held;
     } catch (error) {
       await held.close();
       throw error;
     }
-    return this.#change(sandbox.id, before, {
-      ports: held.ports,
-      targets,
-      held: [held],
-      standard: targets.hostAddress,
-    });
-  }
-
-  async #hold(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<HeldPorts> {
-    const slots = portSlots(sandbox.ports ?? [], targets.hostAddress, sandbox.published ?? []);
-    this.#refuseTaken(sandbox, slots);
-    return this.#sockets.hold(slots, relayTarget(targets), signal);
   }
 
   /** Names the sandbox that has a port; the socket that holds it would refuse it anyway. */
@@ -189,9 +224,10 @@ export class PortPublisher {
   /** What was given is recorded, so that it is given again. */
   async #record(sandbox: SandboxRecord, ports: readonly PublishedPort[], signal?: AbortSignal): Promise<void> {
     const current = this.#state.sandboxes.get(sandbox.id);
-    if (!current || JSON.stringify(current.published ?? []) === JSON.stringify(ports)) return;
+    const published = ports.map(requestText);
+    if (!current || isDeepStrictEqual(current.published, published)) return;
     const key = keys.sandbox(sandbox.id);
-    const value: SandboxRecord = { ...current, published: [...ports] };
+    const value: SandboxRecord = { ...current, published };
     if (!(await this.#state.commit("local", { unchanged: [key], puts: [{ key, value }] }, signal))) {
       throw internal("contention", `the ports of container ${sandbox.container} could not be recorded`, {
         hint: "try again",
@@ -208,6 +244,8 @@ export class PortPublisher {
       plan: () => this.#plan(old, next),
       settle: async () => {
         for (const held of unused) await held.close();
+        // Held anew, all of them.
+        if (unused.length > 0) this.#missing.delete(sandbox);
         if (after) for (const held of after.held) held.retarget(relayTarget(after.targets));
         else this.#missing.delete(sandbox);
       },
@@ -231,7 +269,8 @@ export class PortPublisher {
     const undo = portsReplace(this.#table, next, old);
     return plan(
       { op: "nft.apply", namespace: hostNamespace, script, ...(!empty && { undo }) },
-      ...flush([...flowsOf(old, false), ...flowsOf(next, true)]),
+      // New TCP connections meet the new rules whatever was before; datagrams follow what is tracked (moby 8795).
+      ...flush([...flowsOf(old, false), ...flowsOf(next.filter(isDatagram), true)]),
     );
   }
 
@@ -247,14 +286,16 @@ export class PortPublisher {
       ({ sandbox, targets }) => (sandbox.published ?? []).length > 0 && (targets[4] ?? targets[6]) !== undefined,
     );
     for (const { sandbox, targets } of known) {
-      this.#set(sandbox.id, { ports: sandbox.published ?? [], targets, held: [], standard: targets.hostAddress });
+      this.#set(sandbox.id, { ports: publishedOf(sandbox), targets, held: [], standard: targets.hostAddress });
     }
     const flows = [...this.#active.values()].flatMap((active) => flowsOf(forwardsOf(active), true));
-    await this.#kernel.apply(
-      plan({ op: "nft.apply", namespace: hostNamespace, script: this.ruleset() }, ...flush(flows)),
-      signal,
-    );
-    for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(sandbox.published ?? []));
+    try {
+      const rules: Operation = { op: "nft.apply", namespace: hostNamespace, script: this.ruleset() };
+      await this.#kernel.apply(plan(rules, ...flush(flows)), signal);
+    } catch (error) {
+      this.#log("error", `could not restore published ports: ${errorText(error)}`);
+    }
+    for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(publishedOf(sandbox)));
   }
 
   async #holdAgain(sandbox: SandboxRecord, slots: readonly PortSlot[]): Promise<void> {
@@ -284,28 +325,35 @@ export class PortPublisher {
     this.#set(sandbox.id, { ...active, held: [...active.held, ...held] });
     if (missing.length > 0) this.#missing.set(sandbox.id, missing);
     else this.#missing.delete(sandbox.id);
-    if (this.#missing.size > 0) this.#retry ??= setInterval(() => void this.#tryMissing(), retryInterval).unref();
+    this.#retryLater();
   }
 
-  #trying = false;
-
   async #tryMissing(): Promise<void> {
-    if (this.#trying) return;
-    this.#trying = true;
-    for (const [id, slots] of [...this.#missing]) {
-      const sandbox = this.#state.sandboxes.get(id);
-      if (sandbox) await this.#holdAgain(sandbox, slots);
-      else this.#missing.delete(id);
+    for (const id of [...this.#missing.keys()]) {
+      await this.#locks.hold([`sandbox:${id}`], async () => {
+        const [sandbox, slots] = [this.#state.sandboxes.get(id), this.#missing.get(id)];
+        if (sandbox && slots) await this.#holdAgain(sandbox, slots);
+        else this.#missing.delete(id);
+      });
     }
-    this.#trying = false;
-    if (this.#missing.size > 0) return;
-    clearInterval(this.#retry);
-    this.#retry = undefined;
+  }
+
+  /** One try at a time, as long as something is missing. */
+  #retryLater(): void {
+    if (this.#retry || this.#missing.size === 0) return;
+    this.#retry = setTimeout(() => {
+      this.#tryMissing()
+        .catch((error: unknown) => this.#log("error", `could not take ports back: ${errorText(error)}`))
+        .finally(() => {
+          this.#retry = undefined;
+          this.#retryLater();
+        });
+    }, retryInterval).unref();
   }
 
   /** Lets the ports go; the rules stay, and what they lead to. */
   async close(): Promise<void> {
-    clearInterval(this.#retry);
+    clearTimeout(this.#retry);
     this.#missing.clear();
     for (const { held } of this.#active.values()) for (const each of held) await each.close();
     this.#active.clear();

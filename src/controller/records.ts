@@ -2,6 +2,7 @@ import * as z from "zod";
 import { type Ip, tryParseIp } from "../net/ip.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
 import { type InterfaceAddress, type Prefix, parseInterfaceAddress, tryParsePrefix } from "../net/prefix.ts";
+import { mostRuns, tryParseRequest } from "../ports/port-text.ts";
 
 /** The records of the store, validated whenever they are read: the store is untrusted input. */
 
@@ -74,11 +75,7 @@ export const endpointRecord = z.object({
 });
 export type EndpointRecord = z.infer<typeof endpointRecord>;
 
-const portNumber = z.int().min(1).max(65_535);
-const exposedPort = z.object({ protocol: z.enum(["tcp", "udp", "sctp"]), port: portNumber, count: portNumber });
-/** Runs stay below 65536, on both sides. */
-const fits = (port: { readonly port: number; readonly count: number; readonly hostPort?: number }): boolean =>
-  Math.max(port.port, port.hostPort ?? 0) + port.count - 1 <= 65_535;
+const ports = z.array(text.refine((value) => tryParseRequest(value) !== undefined, "not a port mapping")).max(mostRuns);
 
 export const sandboxRecord = z.object({
   version: z.literal(1),
@@ -92,26 +89,12 @@ export const sandboxRecord = z.object({
   dnsSearch: z.array(text).max(64),
   dnsOptions: z.array(text).max(64),
   extraHosts: z.array(z.object({ name: text, address: ip })).max(1024),
-  /** Ports to publish, as they were asked for. */
-  ports: z
-    .array(
-      exposedPort
-        .extend({
-          hostAddress: ip.exactOptional(),
-          hostPort: portNumber.exactOptional(),
-          hostPortEnd: portNumber.exactOptional(),
-        })
-        .refine(({ port, count }) => fits({ port, count })),
-    )
-    .max(65_535)
-    .exactOptional(),
-  /** Ports that its programs serve, published or not. */
-  exposed: z.array(exposedPort.refine(fits)).max(65_535).exactOptional(),
+  /** Ports to publish, as they were asked for: `127.0.0.1:8080:80/tcp`. */
+  ports: ports.exactOptional(),
+  /** Ports that its programs serve, published or not: `80/tcp`. */
+  exposed: ports.exactOptional(),
   /** What was given for `ports` the last time; given again where it is free. */
-  published: z
-    .array(exposedPort.extend({ hostAddress: ip.exactOptional(), hostPort: portNumber }).refine(fits))
-    .max(65_535)
-    .exactOptional(),
+  published: ports.exactOptional(),
   /** The host's own stack. */
   host: z.boolean(),
   created: z.iso.datetime(),

@@ -1,11 +1,12 @@
 import { forbidden, notImplemented } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
+import { requestText } from "../ports/port-text.ts";
 import { type Context, namespaceKey, requireNetwork, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
 import { checkContainerId, newId } from "./names.ts";
 import { type EndpointRecord, keys, type SandboxRecord } from "./records.ts";
-import { attachmentOf, preparePorts, sandboxPlan } from "./wiring.ts";
+import { attachmentOf, leavePorts, sandboxPlan } from "./wiring.ts";
 
 /** Life cycle of sandboxes: a namespace of its own (or the host's), files, a resolver; always local. */
 export class SandboxManager {
@@ -79,7 +80,7 @@ export class SandboxManager {
     });
     for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
     await naming.close(record);
-    const ports = await preparePorts(this.#context, [], record);
+    const ports = await leavePorts(this.#context, [], record);
     try {
       await kernel.teardown(plan(ports.plan(), work));
     } finally {
@@ -114,8 +115,8 @@ const newRecord = (container: string, request: CreateSandbox): SandboxRecord => 
   dnsSearch: [...(request.dnsSearch ?? [])],
   dnsOptions: [...(request.dnsOptions ?? [])],
   extraHosts: (request.extraHosts ?? []).map(({ name, address }) => ({ name, address })),
-  ...(request.ports && request.ports.length > 0 && { ports: request.ports.map((port) => ({ ...port })) }),
-  ...(request.exposed && request.exposed.length > 0 && { exposed: request.exposed.map((port) => ({ ...port })) }),
+  ...(request.ports && request.ports.length > 0 && { ports: request.ports.map(requestText) }),
+  ...(request.exposed && request.exposed.length > 0 && { exposed: request.exposed.map(requestText) }),
   host: request.useDefaultSandbox ?? false,
   created: new Date().toISOString(),
 });

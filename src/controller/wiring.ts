@@ -25,6 +25,7 @@ export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox
     id: sandbox.id,
     namespace: namespaceOf(context, sandbox),
     interfaceName: endpoint.sandbox?.interface ?? "eth0",
+    ...((sandbox.ports ?? []).length > 0 && { ports: true }),
   });
 };
 
@@ -72,14 +73,24 @@ export const portTargets = (
 };
 
 /** Prepares that a sandbox's ports lead to what these endpoints make of them. */
-export const preparePorts = async (
+export const joinPorts = async (
   context: Context,
   endpoints: readonly EndpointRecord[],
   sandbox: SandboxRecord,
   signal?: AbortSignal,
 ): Promise<PortChange> =>
-  context.ports && (sandbox.ports ?? []).length > 0
+  context.ports && sandbox.ports
     ? context.ports.prepare(sandbox, portTargets(context, endpoints, sandbox), signal)
+    : noPortChange;
+
+/** The same after another endpoint left; it does not fail. */
+export const leavePorts = async (
+  context: Context,
+  endpoints: readonly EndpointRecord[],
+  sandbox: SandboxRecord,
+): Promise<PortChange> =>
+  context.ports && sandbox.ports
+    ? context.ports.prepareLeave(sandbox, portTargets(context, endpoints, sandbox))
     : noPortChange;
 
 const routeOperation = (

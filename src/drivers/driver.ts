@@ -50,6 +50,8 @@ export interface DriverSandbox {
   readonly namespace: string;
   /** Name of the interface inside, chosen by the controller: `eth0`, `eth1`, ... */
   readonly interfaceName: string;
+  /** It has ports to publish: it may come back to itself by them. */
+  readonly ports?: boolean;
 }
 
 /** How an endpoint is wired into a sandbox. */

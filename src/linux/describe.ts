@@ -85,7 +85,10 @@ const linkSet = (name: string, set: LinkChange): readonly string[] => {
     set.alias !== undefined && `alias ${quote(set.alias)}`,
     set.name !== undefined && `name ${set.name}`,
   );
-  return changes === "" ? [] : [`ip link set dev ${name} ${changes}`];
+  return [
+    ...(changes === "" ? [] : [`ip link set dev ${name} ${changes}`]),
+    ...(set.hairpin === undefined ? [] : [`bridge link set dev ${name} hairpin ${set.hairpin ? "on" : "off"}`]),
+  ];
 };
 
 const routeWords = (route: RouteSpec): string =>

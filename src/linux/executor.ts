@@ -6,7 +6,14 @@ import type { Namespaces } from "./namespaces.ts";
 import { decodeAddress, encodeAddress } from "./netlink/address.ts";
 import { flushFlows } from "./netlink/conntrack.ts";
 import { flag, rtm } from "./netlink/constants.ts";
-import { type DecodedLink, decodeLink, encodeLinkAdd, encodeLinkSet, getLinkRequest } from "./netlink/link.ts";
+import {
+  type DecodedLink,
+  decodeLink,
+  encodeBridgePort,
+  encodeLinkAdd,
+  encodeLinkSet,
+  getLinkRequest,
+} from "./netlink/link.ts";
 import { encodeFdb, encodeNeighbor } from "./netlink/neighbor.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
@@ -141,8 +148,12 @@ export class Executor {
       }
       case "link.set": {
         const index = indexOf(socket(), operation.name);
-        const body = encodeLinkSet(index, operation.set, this.#context(operation.namespace));
-        socket().request({ type: rtm.SETLINK, body });
+        const { hairpin, ...set } = operation.set;
+        if (Object.keys(set).length > 0) {
+          const body = encodeLinkSet(index, set, this.#context(operation.namespace));
+          socket().request({ type: rtm.SETLINK, body });
+        }
+        if (hairpin !== undefined) socket().request({ type: rtm.SETLINK, body: encodeBridgePort(index, { hairpin }) });
         return operation;
       }
       case "address.add":

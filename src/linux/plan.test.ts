@@ -34,6 +34,10 @@ const all: readonly (readonly [Operation, string])[] = [
     "ip link set dev d0 down mtu 1400 nomaster",
   ],
   [
+    { op: "link.set", namespace: "host", name: "v0", set: { up: true, hairpin: true }, was: { hairpin: false } },
+    "ip link set dev v0 up\nbridge link set dev v0 hairpin on",
+  ],
+  [
     { op: "address.add", namespace: "host", device: "d0", address: parseInterfaceAddress("10.0.0.1/24") },
     "ip address add 10.0.0.1/24 broadcast + dev d0",
   ],

@@ -157,6 +157,8 @@ export interface LinkChange {
   readonly master?: string;
   readonly alias?: string;
   readonly name?: string;
+  /** A port of a bridge: frames may leave by it that came by it. */
+  readonly hairpin?: boolean;
 }
 
 export interface RouteSpec {

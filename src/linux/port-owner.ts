@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
 
 /** Lines of a socket table and processes that are looked at: this only makes an error better. */
 const bound = 50_000;
@@ -51,12 +52,16 @@ export const portOwner = (protocol: "tcp" | "udp" | "sctp", port: number): strin
     .filter((name) => /^\d+$/.test(name))
     .slice(0, bound)
     .find((name) => has(name, sockets));
-  // The name is the program's own choice: anything may be in it.
-  const name =
-    pid === undefined
-      ? ""
-      : read(`/proc/${pid}/comm`)
-          .trim()
-          .replace(/[^\x20-\x7e]/g, "?");
-  return pid === undefined ? undefined : `${name} (process ${pid})`;
+  return pid === undefined ? undefined : `${programName(pid)} (process ${pid})`;
+};
+
+/** The file that runs, as `/proc/PID/comm` is what its main thread calls itself. Anything may be in either. */
+const programName = (pid: string): string => {
+  let name: string;
+  try {
+    name = basename(readlinkSync(`/proc/${pid}/exe`).replace(/ \(deleted\)$/, ""));
+  } catch {
+    name = read(`/proc/${pid}/comm`).trim();
+  }
+  return name.slice(0, 64).replace(/[^\x20-\x7e]/g, "?");
 };

@@ -28,7 +28,7 @@ const int = (value: number): Buffer => {
 };
 
 /** struct sockaddr_in or sockaddr_in6 of netinet/in.h. */
-const socketAddress = (address: Ip, port: number): Buffer => {
+export const socketAddress = (address: Ip, port: number): Buffer => {
   const family = familyOf(address);
   const bytes = Buffer.alloc(family === 4 ? 16 : 28);
   bytes.writeUInt16LE(addressFamily(family), 0);
@@ -87,7 +87,7 @@ const holdPort = (request: SocketRequest, port: number): OpenedSocket => {
       reuseAddress(fd, true);
       listen(fd, backlog);
     }
-    return { fd, port: getsockname(fd).readUInt16BE(2), family: familyOf(address) };
+    return { fd, port: port === 0 ? getsockname(fd).readUInt16BE(2) : port, family: familyOf(address) };
   } catch (error) {
     close(fd);
     throw error;

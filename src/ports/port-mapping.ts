@@ -47,22 +47,3 @@ export const joinRuns = (ports: readonly PublishedPort[]): readonly PublishedPor
   }
   return result;
 };
-
-const range = (first: number, count: number): string => (count === 1 ? `${first}` : `${first}-${first + count - 1}`);
-
-const inBrackets = (address: Ip): string => (address.includes(":") ? `[${address}]` : address);
-
-/** As `docker ps` shows it: `0.0.0.0:8080->80/tcp`. */
-export const publishedText = ({ protocol, hostAddress, hostPort, port, count }: PublishedPort): string => {
-  const to = `${range(hostPort, count)}->${range(port, count)}/${protocol}`;
-  return hostAddress === undefined ? `0.0.0.0:${to}, [::]:${to}` : `${inBrackets(hostAddress)}:${to}`;
-};
-
-/** As it is typed: `127.0.0.1:8080:80/tcp`. */
-export const requestText = ({ protocol, hostAddress, hostPort, hostPortEnd, port, count }: PortRequest): string => {
-  const end = hostPortEnd === undefined || hostPortEnd === hostPort ? "" : `-${hostPortEnd}`;
-  const host = hostPort === undefined ? "" : `${hostPort}${end}`;
-  const address = hostAddress === undefined ? "" : `${inBrackets(hostAddress)}:`;
-  const before = address === "" && host === "" ? "" : `${address}${host}:`;
-  return `${before}${range(port, count)}/${protocol}`;
-};

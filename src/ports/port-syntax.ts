@@ -6,7 +6,7 @@ import { badRequest, type NetworkError, shown } from "../errors.ts";
  */
 
 export interface ParsedPort {
-  readonly protocol: string;
+  readonly protocol: "tcp" | "udp" | "sctp";
   /** As it was typed, without brackets; not checked. */
   readonly hostAddress?: string;
   readonly hostPort?: number;
@@ -30,10 +30,11 @@ const portRange = (range: string, text: string, what: string): readonly [number,
   return [first, last];
 };
 
-const splitProtocol = (text: string): readonly [string, string] => {
+const splitProtocol = (text: string): readonly [string, ParsedPort["protocol"]] => {
   const at = text.lastIndexOf("/");
   const protocol = at < 0 ? "tcp" : text.slice(at + 1).toLowerCase();
-  if (!["tcp", "udp", "sctp"].includes(protocol)) throw invalid(text, `invalid protocol: ${shown(protocol)}`);
+  if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp")
+    throw invalid(text, `invalid protocol: ${shown(protocol)}`);
   return [at < 0 ? text : text.slice(0, at), protocol];
 };
 

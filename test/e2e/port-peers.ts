@@ -1,4 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { NetworkError } from "../../src/errors.ts";
+import { bind, close, errno, listen, SOCK, socket } from "../../src/linux/libc.ts";
+import { AF } from "../../src/linux/netlink/constants.ts";
+import { reuseAddress, socketAddress } from "../../src/linux/sockets.ts";
+import { parseIp } from "../../src/net/ip.ts";
+import { eventually } from "../own-host.ts";
 
 /** Programs that serve and call ports, each in a network namespace of its choice. */
 
@@ -93,4 +99,68 @@ export const stop = async (child: ChildProcess): Promise<void> => {
   const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   child.kill("SIGKILL");
   await gone;
+};
+
+const longClient = `
+  const [address, port] = JSON.parse(process.argv[1]);
+  const socket = require("node:net").connect(port, address);
+  socket.on("data", (data) => process.stdout.write(data));
+  socket.on("error", (error) => process.stdout.write("error " + error.code + "\\n"));
+  socket.on("close", () => process.exit(0));
+  process.stdin.on("data", (data) => socket.write(data));`;
+
+/** A connection that stays: what goes in comes back from a server's echo. */
+export class Connection {
+  readonly #child: ChildProcess;
+  #heard = "";
+
+  constructor(place: Place, address: string, port: number) {
+    const [command = "", ...args] = node(place, longClient, JSON.stringify([address, port]));
+    this.#child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#child.stdout?.on("data", (data: Buffer) => {
+      this.#heard += data.toString();
+    });
+  }
+
+  /** Waits for the server's first words. */
+  async greeting(): Promise<string> {
+    await eventually("the server greets", () => this.#heard.includes("\n"));
+    return this.#heard.trim();
+  }
+
+  /** True where a word comes back. */
+  async echoes(word: string): Promise<boolean> {
+    this.#child.stdin?.write(`${word}\n`);
+    await eventually(`the echo of ${word}`, () => this.#heard.includes(word) || this.#child.exitCode !== null);
+    return this.#heard.includes(word);
+  }
+
+  get ended(): boolean {
+    return this.#child.exitCode !== null;
+  }
+
+  async close(): Promise<void> {
+    await stop(this.#child);
+  }
+}
+
+/**
+ * `bound` where a program could have a port of the test's host, else the error's name. It asks as most programs do, with
+ * SO_REUSEADDR, and TCP listens.
+ */
+export const bindable = (protocol: "tcp" | "udp" | "sctp", address: string, port: number): string => {
+  let fd: number | undefined;
+  try {
+    const six = address.includes(":");
+    fd = socket(six ? AF.INET6 : AF.INET, protocol === "udp" ? SOCK.DGRAM : SOCK.STREAM, protocol === "sctp" ? 132 : 0);
+    reuseAddress(fd, true);
+    bind(fd, socketAddress(parseIp(address), port));
+    if (protocol === "tcp") listen(fd, 1);
+    return "bound";
+  } catch (error) {
+    const number = error instanceof NetworkError ? error.errno : undefined;
+    return Object.entries(errno).find(([, value]) => value === number)?.[0] ?? String(error);
+  } finally {
+    if (fd !== undefined) close(fd);
+  }
 };

@@ -98,6 +98,10 @@ export const bridgeDriver = (): NetworkDriver => ({
             },
           },
         },
+        // With br_netfilter a packet to the sandbox's own published port never leaves the bridge (moby 27817).
+        ...(sandbox.ports
+          ? [{ op: "link.set", namespace: hostNamespace, name: hostLink, set: { hairpin: true } } as const]
+          : []),
         ...interfaceOperations(endpoint, sandbox),
       ),
       detach: plan({ op: "link.delete", namespace: hostNamespace, name: hostLink, alias: endpoint.mark }),

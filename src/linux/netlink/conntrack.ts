@@ -1,4 +1,5 @@
-import { type Family, familyOf, type Ip, ipFromBytes, ipToBytes } from "../../net/ip.ts";
+import { readFileSync } from "node:fs";
+import { type Family, type Ip, ipFromBytes } from "../../net/ip.ts";
 import { errno } from "../libc.ts";
 import type { FlowMatch } from "../plan.ts";
 import { addressFamily } from "./address.ts";
@@ -18,13 +19,13 @@ const tupleProto = { NUM: 1, SRC_PORT: 2, DST_PORT: 3 } as const;
 /** in.h: IPPROTO_* */
 const protocolNumber = { tcp: 6, udp: 17, sctp: 132 } as const;
 
-/** struct nfgenmsg: family, version, resource. */
-const header = (family: Family): Buffer => Buffer.from([addressFamily(family), 0, 0, 0]);
+/** The first byte of struct nfgenmsg. */
+const familyOfFlow = (body: Buffer): Family => (body[0] === addressFamily(4) ? 4 : 6);
 
 /** One direction of a flow. */
 interface Tuple {
-  readonly source: Buffer;
-  readonly destination: Buffer;
+  readonly source: Ip;
+  readonly destination: Ip;
   readonly protocol: number;
   readonly sourcePort: number;
   readonly destinationPort: number;
@@ -40,18 +41,25 @@ const decodeTuple = (bytes: Buffer | undefined, family: Family): Tuple | undefin
   const sourcePort = proto.get(tupleProto.SRC_PORT);
   const destinationPort = proto.get(tupleProto.DST_PORT);
   // A protocol without ports, such as ICMP.
-  if (!source || !destination || sourcePort?.length !== 2 || destinationPort?.length !== 2) return undefined;
+  const length = family === 4 ? 4 : 16;
+  if (
+    source?.length !== length ||
+    destination?.length !== length ||
+    sourcePort?.length !== 2 ||
+    destinationPort?.length !== 2
+  )
+    return undefined;
   return {
-    source,
-    destination,
+    source: ipFromBytes(source),
+    destination: ipFromBytes(destination),
     protocol: proto.get(tupleProto.NUM)?.[0] ?? 0,
     sourcePort: sourcePort.readUInt16BE(),
     destinationPort: destinationPort.readUInt16BE(),
   };
 };
 
-/** The request for all flows of a family. */
-export const flowsRequest = (family: Family): Request => ({ type: message.GET, body: header(family) });
+/** The request for all flows, both families: the kernel walks its whole table whatever is asked for. */
+export const flowsRequest: Request = { type: message.GET, body: Buffer.alloc(4) };
 
 /** The request that removes exactly the flow of a dumped message: its tuple, its zone, its id. @throws NetworkError */
 export const flowDeletion = (body: Buffer): Request => {
@@ -69,42 +77,40 @@ export const flowDeletion = (body: Buffer): Request => {
  * the match says.
  * @param local the host's own addresses: what is meant for others is in transit and stays
  */
-export const flowFilter = (
-  matches: readonly FlowMatch[],
-  family: Family,
-  local: readonly Ip[],
-): ((body: Buffer) => boolean) => {
-  const key = (bytes: Buffer): string => bytes.toString("latin1");
-  const own = new Set(local.filter((ip) => familyOf(ip) === family).map((ip) => key(ipToBytes(ip))));
-  const byPort = new Map<number, FlowMatch[]>();
+export const flowFilter = (matches: readonly FlowMatch[], local: readonly Ip[]): ((body: Buffer) => boolean) => {
+  const own = new Set<string>(local);
+  const byPort = new Map<string, FlowMatch[]>();
   for (const match of matches) {
-    const { protocol, port, count } = match;
-    if (match.family !== family) continue;
-    for (let n = port; n < port + count; n++) {
-      const number = (protocolNumber[protocol] << 16) | n;
-      byPort.set(number, [...(byPort.get(number) ?? []), match]);
+    for (let port = match.port; port < match.port + match.count; port++) {
+      const key = `${match.family} ${protocolNumber[match.protocol]} ${port}`;
+      const known = byPort.get(key);
+      if (known) known.push(match);
+      else byPort.set(key, [match]);
     }
   }
   return (body) => {
     if (body.length < 4) return false;
+    const family = familyOfFlow(body);
     const attributes = attributeMap(body.subarray(4));
     const original = decodeTuple(attributes.get(cta.TUPLE_ORIG), family);
-    const found = original && byPort.get((original.protocol << 16) | original.destinationPort);
+    const found = original && byPort.get(`${family} ${original.protocol} ${original.destinationPort}`);
     if (!found) return false;
-    const destination = ipFromBytes(original.destination);
     const reply = decodeTuple(attributes.get(cta.TUPLE_REPLY), family);
-    return found.some((match) => {
-      if (match.address === undefined ? !own.has(key(original.destination)) : match.address !== destination)
-        return false;
-      const { unless } = match;
-      return !(
-        unless &&
-        reply &&
-        key(reply.source) === key(ipToBytes(unless.address)) &&
-        reply.sourcePort === unless.port + original.destinationPort - match.port
-      );
+    return found.some(({ address, port, unless }) => {
+      if (address === undefined ? !own.has(original.destination) : address !== original.destination) return false;
+      const right = unless && unless.port + original.destinationPort - port;
+      return !(unless && reply && reply.source === unless.address && reply.sourcePort === right);
     });
   };
+};
+
+/** Flows in the calling thread's namespace: reading an empty table takes the kernel as long as a full one. */
+const flowCount = (): number | undefined => {
+  try {
+    return Number(readFileSync("/proc/sys/net/netfilter/nf_conntrack_count", "utf8"));
+  } catch {
+    return undefined;
+  }
 };
 
 /**
@@ -114,13 +120,11 @@ export const flowFilter = (
  * @returns how many there were
  */
 export const flushFlows = (matches: readonly FlowMatch[], local: readonly Ip[]): number => {
+  if (flowCount() === 0) return 0;
   const socket = new NetlinkSocket(NETLINK_NETFILTER);
   try {
     let count = 0;
-    for (const family of [4, 6] as const) {
-      const found = socket.dump(flowsRequest(family), flowFilter(matches, family, local));
-      for (const { body } of found) if (deleteFlow(socket, body)) count++;
-    }
+    for (const { body } of socket.dump(flowsRequest, flowFilter(matches, local))) if (deleteFlow(socket, body)) count++;
     return count;
   } finally {
     socket.close();

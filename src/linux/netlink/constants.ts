@@ -42,6 +42,7 @@ export const ifla = {
   MTU: 4,
   LINK: 5,
   MASTER: 10,
+  PROTINFO: 12,
   LINKINFO: 18,
   IFALIAS: 20,
   GROUP: 27,
@@ -50,6 +51,8 @@ export const ifla = {
 } as const;
 /** if_link.h: IFLA_INFO_*, and the data of each kind */
 export const linkInfo = { KIND: 1, DATA: 2 } as const;
+/** if_link.h: IFLA_BRPORT_* */
+export const bridgePort = { MODE: 4 } as const;
 export const vethInfo = { PEER: 1 } as const;
 export const bridgeInfo = { STP_STATE: 5, VLAN_FILTERING: 7 } as const;
 export const vxlanInfo = {

@@ -3,7 +3,9 @@ import { macFromBytes, macToBytes } from "../../net/mac.ts";
 import type { ObservedLink } from "../kernel.ts";
 import type { LinkChange, LinkSpec } from "../plan.ts";
 import {
+  AF,
   bridgeInfo,
+  bridgePort,
   IFF_UP,
   ifla,
   ipvlanInfo,
@@ -141,6 +143,13 @@ export const encodeLinkSet = (link: number | string, set: LinkChange, context: L
     // IFALIASZ of if.h: 256 bytes with the NUL.
     ...(set.alias === undefined ? [] : [attribute(ifla.IFALIAS, Buffer.from(set.alias).subarray(0, 255))]),
   ]);
+
+/** Body of an RTM_SETLINK of a bridge's port: family AF_BRIDGE and IFLA_PROTINFO, as `bridge link set` sends it. */
+export const encodeBridgePort = (index: number, { hairpin }: { readonly hairpin: boolean }): Buffer => {
+  const header = ifinfo({ index });
+  header.writeUInt8(AF.BRIDGE, 0);
+  return Buffer.concat([header, nest(ifla.PROTINFO, attributeU8(bridgePort.MODE, Number(hairpin)))]);
+};
 
 /** A link as a dump shows it; addresses come from another dump. */
 export type DecodedLink = Omit<ObservedLink, "addresses"> & {

@@ -7,7 +7,7 @@ import { macFromBytes, parseMac } from "../../net/mac.ts";
 import { makePrefix, parseInterfaceAddress, parsePrefix, withLength } from "../../net/prefix.ts";
 import { decodeAddress, encodeAddress } from "./address.ts";
 import { flag, ifla, linkInfo, nlmsg } from "./constants.ts";
-import { decodeLink, encodeLinkAdd, encodeLinkSet } from "./link.ts";
+import { decodeLink, encodeBridgePort, encodeLinkAdd, encodeLinkSet } from "./link.ts";
 import { attribute, decodeAttributes, decodeMessages, encodeMessage, parseAck } from "./message.ts";
 import { decodeNeighbor, encodeFdb, encodeNeighbor } from "./neighbor.ts";
 import { decodeRoute, encodeRoute } from "./route.ts";
@@ -108,6 +108,7 @@ const ours: Readonly<Record<string, readonly [keyof typeof fixedHeader, Buffer]>
   "ip link set dev lan alias": ["link", encodeLinkSet(2, { alias: "dnet:1:2" }, context)],
   "ip link set dev lan up": ["link", encodeLinkSet(2, { up: true }, context)],
   "ip link set dev va master": ["link", encodeLinkSet(5, { master: "lan" }, context)],
+  "bridge link set dev va hairpin": ["link", encodeBridgePort(5, { hairpin: true })],
   "ip link set dev va nomaster": ["link", encodeLinkSet(5, { master: "" }, context)],
   "ip link delete dev vb": ["link", encodeLinkSet(4, {}, context)],
   "ip address add 10": ["address", encodeAddress(2, parseInterfaceAddress("10.9.0.1/24"), { broadcast: true })],
