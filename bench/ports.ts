@@ -9,33 +9,48 @@ import { Rest } from "./rest.ts";
 const run = (program: string, ...args: readonly string[]): string =>
   execFileSync(program, args, { encoding: "utf8", maxBuffer: 1 << 28 });
 
-/** How many packets or requests of one kind are compared, each in rounds that take turns. */
-const rounds = 5;
+/** Slices of one kind that are compared; the two ways take turns, so that the machine's other work hits both alike. */
+const slices = 60;
+/** Milliseconds. */
+const slice = 100;
 
 const tcpServer = `
   const net = require("node:net");
-  net.createServer((socket) => { socket.on("error", () => {}); socket.on("data", (data) => socket.write(data)); })
-    .listen(80, "0.0.0.0", () => process.stdout.write("ready\\n"));`;
+  net.createServer((socket) => {
+    socket.setNoDelay(true);
+    socket.on("error", () => {});
+    socket.on("data", (data) => socket.write(data));
+  }).listen(80, "0.0.0.0", () => process.stdout.write("ready\\n"));`;
 
-/** One connection, one request after the other: seconds in, requests a second out. Then connections a second. */
+/** Requests one after the other, over one connection or each over its own, to two ports in turns: counts of each slice. */
 const tcpClient = `
   const net = require("node:net");
-  const [host, port, kind] = process.argv.slice(1);
-  const end = performance.now() + 1500;
-  let count = 0;
-  const done = () => { process.stdout.write(String(count / 1.5)); process.exit(0); };
-  if (kind === "requests") {
-    const socket = net.connect(Number(port), host, () => { socket.setNoDelay(true); socket.write("x"); });
-    socket.on("data", () => { count++; if (performance.now() > end) done(); else socket.write("x"); });
-  } else {
-    const next = () => {
-      if (performance.now() > end) return done();
-      const socket = net.connect(Number(port), host, () => socket.write("x"));
-      socket.on("data", () => { count++; socket.resetAndDestroy(); next(); });
-      socket.on("error", (error) => { process.stderr.write(error.message + "\\n"); process.exit(1); });
-    };
-    next();
-  }`;
+  const [host, ports, kind, slices, slice] = JSON.parse(process.argv[1]);
+  const open = (port) => new Promise((resolve, reject) => {
+    const socket = net.connect(port, host, () => { socket.setNoDelay(true); resolve(socket); });
+    socket.once("error", reject);
+  });
+  const ask = (socket) => new Promise((resolve) => { socket.once("data", resolve); socket.write("x"); });
+  const once = async (port, kept) => {
+    const socket = kept ?? await open(port);
+    await ask(socket);
+    if (!kept) socket.resetAndDestroy();
+  };
+  (async () => {
+    const kept = kind === "requests" ? await Promise.all(ports.map(open)) : [];
+    const counts = ports.map(() => []);
+    for (let n = 0; n < slices + 4; n++) {
+      for (const [way, port] of ports.entries()) {
+        const end = performance.now() + slice;
+        let count = 0;
+        while (performance.now() < end) { await once(port, kept[way]); count++; }
+        // The first ones warm up.
+        if (n >= 4) counts[way].push(count * 1000 / slice);
+      }
+    }
+    process.stdout.write(JSON.stringify(counts));
+    process.exit(0);
+  })();`;
 
 class Lan {
   readonly #holder: ChildProcess = spawn("unshare", ["--net", "sleep", "infinity"], { stdio: "ignore" });
@@ -56,8 +71,9 @@ class Lan {
     return run("nsenter", "-t", String(this.#holder.pid), "-n", ...command);
   }
 
-  rate(port: number, kind: "requests" | "connections"): number {
-    return Number(this.exec(process.execPath, "-e", tcpClient, "203.0.113.1", String(port), kind));
+  rates(ports: readonly number[], kind: "requests" | "connections"): readonly (readonly number[])[] {
+    const given = JSON.stringify(["203.0.113.1", ports, kind, slices, slice]);
+    return JSON.parse(this.exec(process.execPath, "-e", tcpClient, given)) as number[][];
   }
 
   close(): void {
@@ -75,23 +91,33 @@ const makeSandbox = async (rest: Rest, name: string, ports: readonly object[]): 
   return rest.call<Sandbox>("GET", `/sandboxes/${id}`);
 };
 
+/** Milliseconds of CPU that the daemon and the programs it ran have used (proc(5): ticks of 10 ms). */
+const cpu = (daemon: Daemon): number => {
+  const fields = readFileSync(`/proc/${daemon.process.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
+};
+
 /** Publishes ports and takes them back; prints times and memory. */
 const publish = async (daemon: Daemon, rest: Rest, title: string, ports: readonly object[], repeat: number) => {
   const figures = new Figures();
   const before = daemon.memory();
   let peak = before;
+  const attaching: number[] = [];
   for (let n = 0; n < repeat; n++) {
     const sandbox = await figures.time("create", () => makeSandbox(rest, "b", ports));
     const service = await rest.call<string>("POST", "/services", { name: "b", network_name: "bench" });
+    const used = cpu(daemon);
     await figures.time("attach", () => rest.call("POST", `/services/${service}/backend`, { sandbox_id: sandbox.id }));
+    attaching.push(cpu(daemon) - used);
     peak = Math.max(peak, daemon.memory());
     await figures.time("detach", () => rest.call("DELETE", `/services/${service}/backend/${sandbox.id}`));
     await rest.call("DELETE", `/services/${service}`, {});
     await figures.time("delete", () => rest.call("DELETE", `/sandboxes/${sandbox.id}`));
   }
   const times = figures.names().map((name) => `${name} ${figures.at(name, 0.5).toFixed(1)}`);
+  const memory = (peak - before).toFixed(1);
   console.log(
-    `${title.padEnd(28)} ${times.join("  ")} ms (p50 of ${repeat}); memory +${(peak - before).toFixed(1)} MiB`,
+    `${title.padEnd(28)} ${times.join("  ")} ms (p50 of ${repeat}); attach used ${quantileOf(attaching, 0.5)} ms of CPU; memory +${memory} MiB`,
   );
 };
 
@@ -132,16 +158,17 @@ const compare = async (lan: Lan, rest: Rest, title: string, ports: readonly obje
   }`;
   execFileSync("nft", ["-f", "-"], { input: rule });
   for (const kind of ["requests", "connections"] as const) {
-    const hand: number[] = [];
-    const ours: number[] = [];
-    for (let n = 0; n < rounds; n++) {
-      hand.push(lan.rate(7, kind));
-      ours.push(lan.rate(port, kind));
-    }
+    const [hand = [], ours = []] = lan.rates([7, port], kind);
     const [a, b] = [quantileOf(hand, 0.5), quantileOf(ours, 0.5)];
-    const ratio = ((b / a) * 100).toFixed(1);
+    const ratio = (
+      100 *
+      quantileOf(
+        ours.map((each, n) => each / (hand[n] ?? 1)),
+        0.5,
+      )
+    ).toFixed(1);
     console.log(
-      `${title.padEnd(28)} ${kind}: ${b.toFixed(0)}/s, by hand ${a.toFixed(0)}/s: ${ratio}% (p50 of ${rounds}, in turns)`,
+      `${title.padEnd(28)} ${kind}: ${b.toFixed(0)}/s, by hand ${a.toFixed(0)}/s: ${ratio}% (p50 of ${slices} pairs of ${slice} ms)`,
     );
   }
   execFileSync("nft", ["delete", "table", "ip", "hand"]);

@@ -20,12 +20,10 @@ import { addressFamily } from "./netlink/address.ts";
 
 const backlog = 128;
 
-/** A C int. */
-const int = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(value);
-  return bytes;
-};
+/** C ints, and the name of the loopback device. */
+const off = Buffer.from([0, 0, 0, 0]);
+const on = Buffer.from([1, 0, 0, 0]);
+const loopback = Buffer.from("lo\0");
 
 /** struct sockaddr_in or sockaddr_in6 of netinet/in.h. */
 export const socketAddress = (address: Ip, port: number): Buffer => {
@@ -72,17 +70,17 @@ const bindAlone = (fd: number, request: SocketRequest, port: number): void => {
 };
 
 /** SO_REUSEADDR; connections that a listening socket accepts inherit it. */
-export const reuseAddress = (fd: number, on: boolean): void =>
-  setsockopt(fd, SOL_SOCKET, SO.REUSEADDR, int(on ? 1 : 0));
+export const reuseAddress = (fd: number, value: boolean): void =>
+  setsockopt(fd, SOL_SOCKET, SO.REUSEADDR, value ? on : off);
 
 const holdPort = (request: SocketRequest, port: number): OpenedSocket => {
   const { protocol, address, hold } = request;
   const fd = makeSocket(request);
   try {
-    if (familyOf(address) === 6) setsockopt(fd, IPPROTO.IPV6, IPV6_V6ONLY, int(hold?.bothFamilies ? 0 : 1));
+    if (familyOf(address) === 6) setsockopt(fd, IPPROTO.IPV6, IPV6_V6ONLY, hold?.bothFamilies ? off : on);
     bindAlone(fd, request, port);
     // After the bind, so that the port is taken on every device; what comes from outside is for NAT alone (CVE-2021-20199).
-    setsockopt(fd, SOL_SOCKET, SO.BINDTODEVICE, Buffer.from("lo\0"));
+    setsockopt(fd, SOL_SOCKET, SO.BINDTODEVICE, loopback);
     if (protocol === "tcp" && hold?.listen) {
       reuseAddress(fd, true);
       listen(fd, backlog);

@@ -57,7 +57,9 @@ type Closer = () => Promise<void>;
 /** The host's ports by sockets of this process, with relays for clients on the loopback on the very same sockets. */
 export class KernelPortSockets implements PortSockets {
   readonly #kernel: Kernel;
-  readonly #limits = new RelayLimits();
+  readonly #connections = new RelayLimits(4096);
+  /** Apart from connections: whoever sends datagrams has them for a while. */
+  readonly #clients = new RelayLimits(1024);
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -106,10 +108,10 @@ export class KernelPortSockets implements PortSockets {
   ): Promise<Closer> {
     if (slot.protocol === "sctp" || !hasRelay(slot.hostAddress)) return async () => closeSync(fd);
     if (slot.protocol === "tcp") {
-      const relay = new TcpRelay(fd, target, slot.port, this.#limits);
+      const relay = new TcpRelay(fd, target, slot.port, this.#connections);
       return () => relay.close();
     }
-    const relay = await UdpRelay.open(fd, family, target, slot.port, this.#limits);
+    const relay = await UdpRelay.open(fd, family, target, slot.port, this.#clients);
     udp.push(relay);
     return () => relay.close();
   }

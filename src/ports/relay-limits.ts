@@ -3,7 +3,7 @@ export class RelayLimits {
   readonly #most: number;
   #count = 0;
 
-  constructor(most = 4096) {
+  constructor(most: number) {
     this.#most = most;
   }
 

@@ -63,12 +63,20 @@ export class UdpRelay {
     const flow = this.#flows.get(key) ?? this.#start(key, from, address);
     if (!flow) return;
     flow.lastUsed = Date.now();
+    // The least recently used comes first.
+    this.#flows.delete(key);
+    this.#flows.set(key, flow);
     if (flow.ready) flow.socket.send(datagram);
     else if (flow.waiting.length < waitingMost) flow.waiting.push(datagram);
   }
 
   #start(key: string, from: RemoteInfo, address: string): Flow | undefined {
-    if (!this.#limits.take()) return undefined;
+    if (!this.#limits.take()) {
+      const [oldest] = this.#flows;
+      if (!oldest) return undefined;
+      this.#stop(...oldest);
+      this.#limits.take();
+    }
     const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
     const flow: Flow = { socket, ready: false, waiting: [], lastUsed: Date.now() };
     this.#flows.set(key, flow);

@@ -222,6 +222,10 @@ describe("who reaches a published port", () => {
     );
     await lab.run("c2", "bound", ["-p", "8082:80"], [["tcp", 80]]);
     expect(shownPorts("c2")).toEqual(["127.0.0.1:8082->80/tcp"]);
+    // By IPv6 to a sandbox without: for clients on the loopback, and for nobody else, who would lose his address.
+    await lab.run("c3", "web", ["-p", "8083:80"], [["tcp", 80]]);
+    expect(call(undefined, "tcp", "::1", 8083)).toBe("c3 80 172.18.0.1");
+    expect(lab.fromLan("tcp", 8083, {}, host6)).toBe("ECONNREFUSED");
     // Never with a loopback address as source (CVE-2021-20199).
     expect(call(undefined, "tcp", "127.0.0.1", 8080)).toBe("c1 80 172.18.0.1");
     expect(call(undefined, "tcp", "::1", 8081)).toBe("c1 80 172.18.0.1");
@@ -241,7 +245,9 @@ describe("who reaches a published port", () => {
     );
     shell("echo 1 > /proc/sys/net/ipv4/conf/wan0/route_localnet");
     try {
-      for (const port of [8080, 8082]) expect(lab.fromLan("tcp", port, {}, "127.0.0.1")).not.toContain(" 80 ");
+      // Refused by the kernel: nobody listens there for the neighbour, not even to close the connection again.
+      for (const port of [8080, 8082, 9])
+        expect(lab.fromLan("tcp", port, {}, "127.0.0.1"), String(port)).toBe("ECONNREFUSED");
       expect(lab.fromLan("udp", 5353, {}, "127.0.0.1")).not.toContain(" 53 ");
     } finally {
       shell("echo 0 > /proc/sys/net/ipv4/conf/wan0/route_localnet");
