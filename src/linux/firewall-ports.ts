@@ -107,14 +107,17 @@ add rule ${chain} dnat ${ip} to ${any} @range_any${family}
 `;
 };
 
-/** The table, its rules as they should be; what its maps hold is not touched. */
+/**
+ * The table, its rules as they should be; what its maps hold is not touched. Its look-ups come just after the usual priority:
+ * translations of others go first, whoever was there first (CVE-2019-9946).
+ */
 const skeleton = (table: string): string => `table inet ${table} {
   comment "dnet: published ports"
 ${familyTables(4)}${familyTables(6)}  chain prerouting {
-    type nat hook prerouting priority dstnat; policy accept;
+    type nat hook prerouting priority dstnat + 1; policy accept;
   }
   chain output {
-    type nat hook output priority -100; policy accept;
+    type nat hook output priority -99; policy accept;
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;

@@ -1,5 +1,8 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { Rest } from "../../bench/rest.ts";
+import type { SandboxResource } from "../../src/api/resources.ts";
 import { enterOwnHost, expectNothingLeft, run, shell } from "../own-host.ts";
 import { dnet, ok } from "./dnet.ts";
 import { Outside } from "./outside.ts";
@@ -173,6 +176,46 @@ describe("published ports", () => {
     await lab.removeAll();
   });
 
+  it("31: go to one of many that ask at once", async () => {
+    await lab.start();
+    ok("network", "create", "web");
+    const rest = new Rest("/run/dnet.sock");
+    try {
+      const racers = await Promise.all(
+        Array.from({ length: 8 }, async (_, n) => ({
+          // A port of its own choice for each besides, from a range that is just wide enough.
+          sandbox: await rest.call<string>("POST", "/sandboxes", {
+            container_id: `c${n}`,
+            port_mapping: [
+              { Port: 80, HostPort: 6000, HostPortEnd: 6007 },
+              ...(n < 4 ? [{ Port: 81, HostPort: 8080 }] : []),
+            ],
+          }),
+          service: await rest.call<string>("POST", "/services", { name: `c${n}`, network_name: "web" }),
+        })),
+      );
+      const results = await Promise.allSettled(
+        racers.map(({ sandbox, service }) =>
+          rest.call("POST", `/services/${service}/backend`, { sandbox_id: sandbox }),
+        ),
+      );
+      const refused = results.flatMap((result) => (result.status === "rejected" ? [String(result.reason)] : []));
+      expect(refused).toHaveLength(3);
+      for (const reason of refused) expect(reason).toMatch(/0\.0\.0\.0:8080.*(already allocated|in use)/);
+      const given = (await rest.call<SandboxResource[]>("GET", "/sandboxes")).flatMap(
+        ({ published_ports = [] }) => published_ports,
+      );
+      const ports = given.map(({ host_port }) => host_port);
+      expect(given).toHaveLength(6);
+      expect(new Set(ports).size).toBe(6);
+      expect(ports.filter((port) => port === 8080)).toHaveLength(1);
+      expect(ports.every((port) => port === 8080 || (port >= 6000 && port <= 6007))).toBe(true);
+    } finally {
+      rest.close();
+    }
+    await lab.removeAll();
+  });
+
   it("that the kernel has no protocol for are refused", async (context) => {
     if (bindable("sctp", "0.0.0.0", 8080) === "bound") return context.skip("this kernel has SCTP");
     await lab.start();
@@ -301,6 +344,33 @@ describe("who reaches a published port", () => {
     }
     // Without the port they are apart as before.
     expect(call(c3.key, "tcp", addressOf("c1.web"), 80)).toBe("timeout");
+    await lab.removeAll();
+  });
+
+  it("CVE-2019-9946: translations of other programs go first, whether they were there before or came later", async () => {
+    await lab.start();
+    ok("network", "create", "web");
+    const c2 = await lab.run("c2", "web", [], [["tcp", 80]]);
+    const service = (address: string) => `
+      table ip service {
+        chain prerouting {
+          type nat hook prerouting priority dstnat;
+          tcp dport 8080 dnat to ${address}:80
+        }
+      }`;
+    expect(c2.endpoints).toHaveLength(1);
+    const before = service(addressOf("c2.web"));
+    execFileSync("nft", ["-f", "-"], { input: before });
+    try {
+      await lab.run("c1", "web", ["-p", "8080:80"], [["tcp", 80]]);
+      expect(lab.fromLan("tcp", 8080)).toBe(`c2 80 ${Outside.address}`);
+      run("nft", "delete", "table", "ip", "service");
+      expect(lab.fromLan("tcp", 8080)).toBe(`c1 80 ${Outside.address}`);
+      execFileSync("nft", ["-f", "-"], { input: before });
+      expect(lab.fromLan("tcp", 8080)).toBe(`c2 80 ${Outside.address}`);
+    } finally {
+      run("nft", "delete", "table", "ip", "service");
+    }
     await lab.removeAll();
   });
 
