@@ -1,12 +1,20 @@
 import { describe, expect, it } from "vitest";
+import { FakeKernel } from "../../test/fakes/fake-kernel.ts";
 import { FakePortSockets } from "../../test/fakes/fake-port-sockets.ts";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { option } from "../drivers/options.ts";
 import { internal } from "../errors.ts";
+import { SparseAddressSet } from "../ipam/default/sparse-address-set.ts";
 import type { Operation } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
+import { parsePrefix } from "../net/prefix.ts";
 import { parseRequest, publishedText } from "../ports/port-text.ts";
+import { MemoryStore } from "../store/memory/memory-store.ts";
+import { Locks } from "./locks.ts";
 import type { CreateNetwork } from "./model.ts";
+import { PortPublisher } from "./port-publisher.ts";
+import { keys, type SandboxRecord } from "./records.ts";
+import { State } from "./state.ts";
 
 const opened = async (): Promise<Opened & { readonly sockets: FakePortSockets }> => {
   const sockets = new FakePortSockets();
@@ -191,6 +199,52 @@ describe("published ports of a sandbox", () => {
     ]);
     await host.libnetwork.close();
     expect([...host.sockets.taken.keys()]).toEqual(["tcp 8080"]);
+  });
+
+  it("are told how they are led on, and why", async () => {
+    const [sockets, kernel, store] = [new FakePortSockets(), new FakeKernel(), new MemoryStore()];
+    const state = new State({ stores: { local: store, global: store }, newAddressSet: () => new SparseAddressSet() });
+    const log = () => undefined;
+    const publisher = new PortPublisher({ state, kernel, table: "t_ports", sockets, locks: new Locks(), log });
+    const record: SandboxRecord = {
+      version: 1,
+      id: "1".repeat(64),
+      container: "c1",
+      hostName: "",
+      domainName: "",
+      dns: [],
+      dnsSearch: [],
+      dnsOptions: [],
+      extraHosts: [],
+      ports: ["8000-8009:8000-8009/tcp", "127.0.0.1:9000:90/udp", "203.0.113.1:9001:91/tcp"],
+      host: false,
+      created: new Date(0).toISOString(),
+    };
+    await state.commit("local", { puts: [{ key: keys.sandbox(record.id), value: record }] });
+    const target = (address: string, subnet: string) => ({ address: parseIp(address), subnet: parsePrefix(subnet) });
+    const change = await publisher.prepare(record, {
+      4: target("172.18.0.2", "172.18.0.0/16"),
+      6: target("fd00::2", "fd00::/64"),
+    });
+    expect(publisher.ruleset()).not.toContain("8000-8009");
+    await kernel.apply(change.plan());
+    await change.settle();
+    expect(publisher.table).toBe("inet t_ports");
+    expect(publisher.ruleset()).toContain("tcp . 8000-8009 : fd00::2");
+    const told = (port: number, protocol: "tcp" | "udp") =>
+      publisher.explainPort(port, protocol).map(({ chain, reason }) => `${chain}: ${reason}`);
+    expect(told(8003, "tcp")).toEqual([
+      "prerouting: only what is meant for this host: traffic in transit is nobody's (CVE-2025-67499)",
+      "output: only what is meant for this host: traffic in transit is nobody's (CVE-2025-67499)",
+      "publish4: range_any4 leads it to 172.18.0.2 port 8003 of container c1",
+      "postrouting: a neighbour in the sandbox's network would be answered past the host",
+      "publish6: range_any6 leads it to fd00::2 port 8003 of container c1",
+      "postrouting: a neighbour in the sandbox's network would be answered past the host",
+      "relay: it serves clients on the loopback itself, and leads them to container c1",
+    ]);
+    expect(told(9000, "udp")).toHaveLength(1);
+    expect(told(9001, "tcp")[2]).toBe("publish4: port_one4 leads it to 172.18.0.2 port 91 of container c1");
+    expect([...told(8003, "udp"), ...told(8010, "tcp"), ...told(7999, "tcp")]).toEqual([]);
   });
 
   it("need a firewall", async () => {

@@ -1,44 +1,43 @@
 import { isDeepStrictEqual } from "node:util";
 import { errorText, forbidden, internal } from "../errors.ts";
-import { type PortForward, portsClear, portsReplace, portsRuleset } from "../linux/firewall-ports.ts";
+import {
+  type ExplainedForward,
+  explainForward,
+  type PortForward,
+  type PortProtocol,
+  portsClear,
+  portsReplace,
+  portsRuleset,
+} from "../linux/firewall-ports.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { type FlowMatch, hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
-import { type Family, familyOf, type Ip } from "../net/ip.ts";
-import type { Prefix } from "../net/prefix.ts";
+import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
+import type { Ip } from "../net/ip.ts";
 import type { PublishedPort } from "../ports/port-mapping.ts";
 import { portSlots, slotsOf } from "../ports/port-slots.ts";
-import type { HeldPorts, PortSlot, PortSockets } from "../ports/port-sockets.ts";
-import { asPublished, parseRequest, requestText } from "../ports/port-text.ts";
-import { isLoopback, type RelayTarget } from "../ports/relay-target.ts";
+import { type HeldPorts, isRelayed, type PortSlot, type PortSockets } from "../ports/port-sockets.ts";
+import { asPublished, parseRequest, publishedText, requestText } from "../ports/port-text.ts";
 import type { Log } from "./context.ts";
 import type { Locks } from "./locks.ts";
+import { bindingsOverlap, flowFlush, type PortTargets, portForwards, relayTarget } from "./port-forwards.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
 
-/** Where the ports of a sandbox lead, of one family. */
-export interface PortTarget {
-  readonly address: Ip;
-  /** The endpoint's network: neighbours in it are answered past the host. */
-  readonly subnet: Prefix;
-}
-
-/** The endpoints that carry a sandbox's ports: those of its default routes, where their driver lets the host's NAT in. */
-export interface PortTargets {
-  readonly 4?: PortTarget;
-  readonly 6?: PortTarget;
-  /** The network's default for ports published without an address. */
-  readonly hostAddress?: Ip;
-}
-
 /** A change of a sandbox's ports that is prepared: whatever can refuse it has been asked. */
 export interface PortChange {
-  /** What makes the kernel match; to be taken at the moment it is applied. */
+  /** What makes the kernel match; to be applied in the same turn of the event loop that it is taken in. */
   plan(): Plan;
   /** The plan is applied: lets go of what is not needed any more. */
   settle(): Promise<void>;
-  /** It is not: all is as before. */
+  /** It is not, or it failed: all is as before. */
   cancel(): Promise<void>;
 }
+
+/** Nothing to do. */
+export const noPortChange: PortChange = {
+  plan: () => plan(),
+  settle: async () => undefined,
+  cancel: async () => undefined,
+};
 
 interface Active {
   readonly ports: readonly PublishedPort[];
@@ -51,62 +50,36 @@ interface Active {
 /** Milliseconds between two tries to take ports back that another program took while no daemon held them. */
 const retryInterval = 5_000;
 
-/** Nothing to do. */
-export const noPortChange: PortChange = {
-  plan: () => plan(),
-  settle: async () => undefined,
-  cancel: async () => undefined,
-};
-
-const relayTarget = (targets: PortTargets): RelayTarget => ({
-  address4: targets[4]?.address,
-  address6: targets[6]?.address,
-});
+const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">) => portForwards(ports, targets);
 
 const publishedOf = (sandbox: SandboxRecord): readonly PublishedPort[] =>
   (sandbox.published ?? []).flatMap((text) => asPublished(parseRequest(text)) ?? []);
 
-const isWildcard = (address: Ip): boolean => address === "0.0.0.0" || address === "::";
+const hasRelay = ({ hostAddress }: PublishedPort): boolean => isRelayed(hostAddress);
 
-/** Forwarding by NAT; clients on the loopback are served by the sockets themselves. */
-const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">): readonly PortForward[] =>
-  ([4, 6] as const).flatMap((family: Family) => {
-    const target = targets[family];
-    if (!target) return [];
-    return ports.flatMap(({ hostAddress, ...port }): PortForward[] => {
-      if (hostAddress !== undefined && (familyOf(hostAddress) !== family || isLoopback(hostAddress))) return [];
-      const one = hostAddress !== undefined && !isWildcard(hostAddress);
-      return [{ ...port, ...(one && { hostAddress }), to: target.address, subnet: target.subnet }];
-    });
-  });
+const relayStep = (published: PublishedPort, container: string): ExplainedForward => ({
+  chain: "relay",
+  rule: `the daemon holds ${publishedText(published)}`,
+  reason: `it serves clients on the loopback itself, and leads them to container ${container}`,
+});
 
-/** @param established whether flows that lead where they should stay */
-const flowsOf = (forwards: readonly PortForward[], established: boolean): readonly FlowMatch[] =>
-  forwards.map(({ protocol, hostAddress, hostPort, count, to, port }) => ({
-    protocol,
-    family: familyOf(to),
-    ...(hostAddress !== undefined && { address: hostAddress }),
-    port: hostPort,
-    count,
-    ...(established && { unless: { address: to, port } }),
-  }));
-
+/** New TCP connections meet new rules whatever was before; datagrams follow what is tracked (moby 8795). */
 const isDatagram = ({ protocol }: PortForward): boolean => protocol !== "tcp";
-
-const flush = (flows: readonly FlowMatch[]): readonly Operation[] =>
-  flows.length === 0 ? [] : [{ op: "conntrack.flush", namespace: hostNamespace, flows }];
 
 /**
  * Published ports of sandboxes on this host: sockets that hold them, NAT that leads them on. All of it follows from records: what a
  * sandbox asked for and was given, and the endpoints it has. Changes of one sandbox are made under its lock.
  */
 export class PortPublisher {
+  /** The nftables table, with its family. */
+  readonly table: string;
+  readonly #name: string;
   readonly #state: State;
   readonly #kernel: Kernel;
-  readonly #table: string;
   readonly #sockets: PortSockets;
   readonly #locks: Locks;
   readonly #log: Log;
+  /** What the kernel was told last, by sandbox. */
   readonly #active = new Map<string, Active>();
   /** Slots that another program had at the start, by sandbox. */
   readonly #missing = new Map<string, readonly PortSlot[]>();
@@ -115,15 +88,16 @@ export class PortPublisher {
   constructor(options: {
     readonly state: State;
     readonly kernel: Kernel;
-    /** Name of the nftables table. */
+    /** Name of the nftables table, of family inet. */
     readonly table: string;
     readonly sockets: PortSockets;
     readonly locks: Locks;
     readonly log: Log;
   }) {
+    this.table = `inet ${options.table}`;
+    this.#name = options.table;
     this.#state = options.state;
     this.#kernel = options.kernel;
-    this.#table = options.table;
     this.#sockets = options.sockets;
     this.#locks = options.locks;
     this.#log = options.log;
@@ -134,14 +108,33 @@ export class PortPublisher {
     return this.#active.get(sandbox)?.ports ?? [];
   }
 
-  /** The whole table as it should be, for whoever puts it back. */
+  /** The batch that makes the whole table as it should be, whatever is there; or removes it. */
   ruleset(): string {
-    return portsRuleset(this.#table, [...this.#active.values()].flatMap(forwardsOf));
+    return portsRuleset(this.#name, [...this.#active.values()].flatMap(forwardsOf));
+  }
+
+  /** How a port of this host is led on, and why; nothing where it is not. */
+  explainPort(port: number, protocol: PortProtocol): readonly ExplainedForward[] {
+    const steps = [...this.#active].flatMap(([id, active]) => {
+      const container = this.#state.sandboxes.get(id)?.container ?? id;
+      const owns = (run: { readonly protocol: string; readonly hostPort: number; readonly count: number }) =>
+        run.protocol === protocol && run.hostPort <= port && port < run.hostPort + run.count;
+      return [
+        ...forwardsOf(active)
+          .filter(owns)
+          .flatMap((forward) => explainForward(forward, port, `container ${container}`)),
+        ...active.ports
+          .filter(owns)
+          .filter(hasRelay)
+          .map((run) => relayStep(run, container)),
+      ];
+    });
+    // Both families share some.
+    return [...new Map(steps.map((step) => [`${step.chain} ${step.rule}`, step])).values()];
   }
 
   /**
-   * Prepares that a sandbox's ports lead to these targets, or nowhere: takes the ports and records what was given. Leaving a
-   * network must not fail: see `prepareLeave`.
+   * Prepares that a sandbox's ports lead to these targets, or nowhere: takes the ports and records what was given.
    * @throws NetworkError `port-allocated` where another sandbox has one, and what `PortSockets.hold` throws
    */
   async prepare(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<PortChange> {
@@ -157,7 +150,7 @@ export class PortPublisher {
     if (before) await this.#letGo(sandbox.id, before);
     try {
       const held = await this.#hold(sandbox, targets, signal);
-      return this.#change(sandbox.id, before, {
+      return this.#change(sandbox.id, before && { ...before, held: [] }, {
         ports: held.ports,
         targets,
         held: [held],
@@ -169,7 +162,7 @@ export class PortPublisher {
     }
   }
 
-  /** The same when a sandbox leaves a network; ports that cannot be had on the next one are given up. */
+  /** The same when a sandbox leaves a network, which must not fail; ports that cannot be had on the next one are given up. */
   async prepareLeave(sandbox: SandboxRecord, targets: PortTargets): Promise<PortChange> {
     try {
       return await this.prepare(sandbox, targets);
@@ -210,7 +203,7 @@ export class PortPublisher {
       }
     }
     for (const { protocol, hostAddress, hostPort, otherwise } of slots) {
-      const owner = taken.get(`${protocol} ${hostPort}`)?.find(({ address }) => overlap(address, hostAddress));
+      const owner = taken.get(`${protocol} ${hostPort}`)?.find(({ address }) => bindingsOverlap(address, hostAddress));
       if (!owner || otherwise) continue;
       const shown =
         hostAddress === undefined ? "0.0.0.0" : hostAddress.includes(":") ? `[${hostAddress}]` : hostAddress;
@@ -236,22 +229,34 @@ export class PortPublisher {
   }
 
   #change(sandbox: string, before: Active | undefined, after: Active | undefined): PortChange {
-    this.#set(sandbox, after);
     const old = before ? forwardsOf(before) : [];
     const next = after ? forwardsOf(after) : [];
     const unused = (before?.held ?? []).filter((held) => !after?.held.includes(held));
+    const added = (after?.held ?? []).filter((held) => !before?.held.includes(held));
+    let taken = false;
     return {
-      plan: () => this.#plan(old, next),
+      plan: () => {
+        taken = true;
+        this.#set(sandbox, after);
+        return this.#plan(old, next);
+      },
       settle: async () => {
         for (const held of unused) await held.close();
-        // Held anew, all of them.
-        if (unused.length > 0) this.#missing.delete(sandbox);
         if (after) for (const held of after.held) held.retarget(relayTarget(after.targets));
-        else this.#missing.delete(sandbox);
+        if (!after || added.length > 0) this.#missing.delete(sandbox);
       },
       cancel: async () => {
-        for (const held of after?.held ?? []) if (!before?.held.includes(held)) await held.close();
-        this.#set(sandbox, before);
+        for (const held of added) await held.close();
+        const record = this.#state.sandboxes.get(sandbox);
+        if (taken) this.#set(sandbox, before);
+        if (before?.held.length === 0 && record) await this.#holdAgain(record, slotsOf(before.ports));
+        if (!taken) return;
+        // Whoever put the table back in the meantime put it back with this change in it.
+        try {
+          await this.#kernel.teardown(this.#plan(next, old));
+        } catch (error) {
+          this.#log("error", `could not take published ports back: ${errorText(error)}`);
+        }
       },
     };
   }
@@ -265,12 +270,11 @@ export class PortPublisher {
   #plan(old: readonly PortForward[], next: readonly PortForward[]): Plan {
     if (old.length === 0 && next.length === 0) return plan();
     const empty = ![...this.#active.values()].some((active) => forwardsOf(active).length > 0);
-    const script = empty ? portsClear(this.#table) : portsReplace(this.#table, old, next);
-    const undo = portsReplace(this.#table, next, old);
+    const script = empty ? portsClear(this.#name) : portsReplace(this.#name, old, next);
+    const undo = portsReplace(this.#name, next, old);
     return plan(
       { op: "nft.apply", namespace: hostNamespace, script, ...(!empty && { undo }) },
-      // New TCP connections meet the new rules whatever was before; datagrams follow what is tracked (moby 8795).
-      ...flush([...flowsOf(old, false), ...flowsOf(next.filter(isDatagram), true)]),
+      ...flowFlush({ all: old, wrong: next.filter(isDatagram) }),
     );
   }
 
@@ -288,42 +292,39 @@ export class PortPublisher {
     for (const { sandbox, targets } of known) {
       this.#set(sandbox.id, { ports: publishedOf(sandbox), targets, held: [], standard: targets.hostAddress });
     }
-    const flows = [...this.#active.values()].flatMap((active) => flowsOf(forwardsOf(active), true));
     try {
       const rules: Operation = { op: "nft.apply", namespace: hostNamespace, script: this.ruleset() };
-      await this.#kernel.apply(plan(rules, ...flush(flows)), signal);
+      const flows = flowFlush({ wrong: [...this.#active.values()].flatMap(forwardsOf) });
+      await this.#kernel.apply(plan(rules, ...flows), signal);
     } catch (error) {
       this.#log("error", `could not restore published ports: ${errorText(error)}`);
     }
     for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(publishedOf(sandbox)));
   }
 
+  /** Takes ports that are published already, as many as can be had; the others are tried again later. */
   async #holdAgain(sandbox: SandboxRecord, slots: readonly PortSlot[]): Promise<void> {
     const held: HeldPorts[] = [];
     const missing: PortSlot[] = [];
-    const target = () => relayTarget(this.#active.get(sandbox.id)?.targets ?? {});
+    const target = relayTarget(this.#active.get(sandbox.id)?.targets ?? {});
     try {
-      held.push(await this.#sockets.hold(slots, target()));
+      held.push(await this.#sockets.hold(slots, target));
     } catch {
       for (const slot of slots) {
         try {
-          held.push(await this.#sockets.hold([slot], target()));
+          held.push(await this.#sockets.hold([slot], target));
         } catch (error) {
-          if (!this.#missing.has(sandbox.id)) {
-            const text = requestText({ ...slot, count: 1 });
-            this.#log("error", `port ${text} of container ${sandbox.container} is not held: ${errorText(error)}`);
-          }
           missing.push(slot);
+          if (this.#missing.has(sandbox.id)) continue;
+          const text = requestText({ ...slot, count: 1 });
+          this.#log("error", `port ${text} of container ${sandbox.container} is not held: ${errorText(error)}`);
         }
       }
     }
     const active = this.#active.get(sandbox.id);
-    if (!active) {
-      for (const each of held) await each.close();
-      return;
-    }
-    this.#set(sandbox.id, { ...active, held: [...active.held, ...held] });
-    if (missing.length > 0) this.#missing.set(sandbox.id, missing);
+    if (active) this.#set(sandbox.id, { ...active, held: [...active.held, ...held] });
+    else for (const each of held) await each.close();
+    if (active && missing.length > 0) this.#missing.set(sandbox.id, missing);
     else this.#missing.delete(sandbox.id);
     this.#retryLater();
   }
@@ -355,13 +356,8 @@ export class PortPublisher {
   async close(): Promise<void> {
     clearTimeout(this.#retry);
     this.#missing.clear();
-    for (const { held } of this.#active.values()) for (const each of held) await each.close();
+    const held = [...this.#active.values()].flatMap((active) => active.held);
     this.#active.clear();
+    for (const each of held) await each.close();
   }
 }
-
-/** True where two bindings of one port exclude each other; absent is every address of both families. */
-const overlap = (a: Ip | undefined, b: Ip | undefined): boolean => {
-  if (a === undefined || b === undefined) return true;
-  return familyOf(a) === familyOf(b) && (a === b || isWildcard(a) || isWildcard(b));
-};

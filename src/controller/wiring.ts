@@ -11,7 +11,8 @@ import {
   namespaceOf,
   requireNetwork,
 } from "./context.ts";
-import { noPortChange, type PortChange, type PortTarget, type PortTargets } from "./port-publisher.ts";
+import type { PortTarget, PortTargets } from "./port-forwards.ts";
+import { noPortChange, type PortChange } from "./port-publisher.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
 
 /** How endpoints are wired into sandboxes: the driver's part, and the default routes, which are the sandbox's. */

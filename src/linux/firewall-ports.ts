@@ -91,48 +91,99 @@ const familyTables = (family: Family): string => {
 `;
 };
 
-const familyRules = (table: string, family: Family): string => {
+interface Rule {
+  readonly rule: string;
+  readonly reason: string;
+}
+
+/** The rules of chain `publish4` or `publish6`, by the set that they look into. */
+const publishRules = (family: Family): Readonly<Record<string, Rule>> => {
   const ip = family === 4 ? "ip" : "ip6";
-  const loopback = family === 4 ? "127.0.0.0/8" : "::1";
-  const chain = `inet ${table} publish${family}`;
   const one = `${ip} daddr . meta l4proto . th dport map`;
   const any = "meta l4proto . th dport map";
   const ports = "meta l4proto { tcp, udp, sctp }";
-  return `flush chain ${chain}
-add rule ${chain} ${ip} daddr ${loopback} return comment "the loopback's clients are the daemon's to serve: no source 127.0.0.1 inside"
-add rule ${chain} ${ports} dnat ${ip} to ${one} @port_one${family}
-add rule ${chain} ${ports} dnat ${ip} to ${any} @port_any${family}
-add rule ${chain} dnat ${ip} to ${one} @range_one${family}
-add rule ${chain} dnat ${ip} to ${any} @range_any${family}
-`;
+  return {
+    loopback: {
+      rule: `${ip} daddr ${family === 4 ? "127.0.0.0/8" : "::1"} return`,
+      reason: "clients on the loopback are the daemon's to serve: no sandbox sees 127.0.0.1 (CVE-2021-20199)",
+    },
+    port_one: { rule: `${ports} dnat ${ip} to ${one} @port_one${family}`, reason: "a port of one address" },
+    port_any: { rule: `${ports} dnat ${ip} to ${any} @port_any${family}`, reason: "a port of every address" },
+    range_one: { rule: `dnat ${ip} to ${one} @range_one${family}`, reason: "a range of one address keeps its numbers" },
+    range_any: {
+      rule: `dnat ${ip} to ${any} @range_any${family}`,
+      reason: "a range of every address keeps its numbers",
+    },
+  };
 };
 
-/**
- * The table, its rules as they should be; what its maps hold is not touched. Its look-ups come just after the usual priority:
- * translations of others go first, whoever was there first (CVE-2019-9946).
- */
-const skeleton = (table: string): string => `table inet ${table} {
-  comment "dnet: published ports"
-${familyTables(4)}${familyTables(6)}  chain prerouting {
-    type nat hook prerouting priority dstnat + 1; policy accept;
-  }
-  chain output {
-    type nat hook output priority -99; policy accept;
-  }
-  chain postrouting {
-    type nat hook postrouting priority srcnat; policy accept;
-  }
+const dispatch: Rule = {
+  rule: "fib daddr type local meta l4proto { tcp, udp, sctp } meta nfproto vmap { ipv4 : jump publish4, ipv6 : jump publish6 }",
+  reason: "only what is meant for this host: traffic in transit is nobody's (CVE-2025-67499)",
+};
+
+const hairpin = (family: Family): Rule => {
+  const ip = family === 4 ? "ip" : "ip6";
+  return {
+    rule: `ct status dnat ${ip} saddr . ${ip} daddr @hairpin${family} masquerade`,
+    reason: "a neighbour in the sandbox's network would be answered past the host",
+  };
+};
+
+/** After the usual priority: translations of others go first, whoever was there first (CVE-2019-9946). */
+const hooks = {
+  prerouting: "type nat hook prerouting priority dstnat + 1; policy accept;",
+  output: "type nat hook output priority -99; policy accept;",
+  postrouting: "type nat hook postrouting priority srcnat; policy accept;",
+} as const;
+
+/** A chain's rules, put in place of whatever is in it. */
+const fill = (table: string, chain: string, rules: readonly Rule[]): string =>
+  [
+    `flush chain inet ${table} ${chain}\n`,
+    ...rules.map(({ rule, reason }) => `add rule inet ${table} ${chain} ${rule} comment "${reason}"\n`),
+  ].join("");
+
+/** The table, its rules as they should be; what its maps hold is not touched. */
+const skeleton = (table: string): string =>
+  [
+    `table inet ${table} {\n  comment "dnet: published ports"\n`,
+    familyTables(4),
+    familyTables(6),
+    ...Object.entries(hooks).map(([chain, hook]) => `  chain ${chain} {\n    ${hook}\n  }\n`),
+    "}\n",
+    ...([4, 6] as const).map((family) => fill(table, `publish${family}`, Object.values(publishRules(family)))),
+    fill(table, "prerouting", [dispatch]),
+    fill(table, "output", [dispatch]),
+    fill(table, "postrouting", [hairpin(4), hairpin(6)]),
+  ].join("");
+
+/** A rule that matters to a port, for people. */
+export interface ExplainedForward {
+  readonly chain: string;
+  /** Where the kernel calls the chain; absent for one that others jump to. */
+  readonly hook?: string;
+  readonly rule: string;
+  readonly reason: string;
 }
-${familyRules(table, 4)}${familyRules(table, 6)}${["prerouting", "output"]
-  .map(
-    (chain) => `flush chain inet ${table} ${chain}
-add rule inet ${table} ${chain} fib daddr type local meta l4proto { tcp, udp, sctp } meta nfproto vmap { ipv4 : jump publish4, ipv6 : jump publish6 } comment "only what is meant for this host: traffic in transit is nobody's (CVE-2025-67499)"
-`,
-  )
-  .join("")}flush chain inet ${table} postrouting
-add rule inet ${table} postrouting ct status dnat ip saddr . ip daddr @hairpin4 masquerade comment "a neighbour would be answered past the host"
-add rule inet ${table} postrouting ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade comment "the same for IPv6"
-`;
+
+/**
+ * The rules by which a port of the host is led on.
+ * @param owner whose the port is, such as `container web`
+ */
+export const explainForward = (forward: PortForward, port: number, owner: string): readonly ExplainedForward[] => {
+  const family = familyOf(forward.to);
+  const one = { ...forward, hostPort: port, port: forward.port + port - forward.hostPort, count: 1 };
+  const [element] = portElements(forward);
+  const set = element?.set ?? "";
+  const rule = publishRules(family)[set.replace(/[46]$/, "")];
+  const where = `${one.to} port ${one.port} of ${owner}`;
+  return [
+    ...(["prerouting", "output"] as const).map((chain) => ({ chain, hook: hooks[chain], ...dispatch })),
+    { chain: `publish${family}`, rule: rule?.rule ?? "", reason: `${set} leads it to ${where}` },
+    { chain: "postrouting", hook: hooks.postrouting, ...hairpin(family) },
+  ];
+};
 
 /** The batch that publishes ports; those that are published already in the same way stay. */
 export const portsAdd = (table: string, forwards: readonly PortForward[]): string =>

@@ -38,7 +38,7 @@ export interface PortSockets {
 const everyAddress = parseIp("::");
 
 /** True where clients on the loopback come to the socket itself. */
-const hasRelay = (address: Ip | undefined): boolean =>
+export const isRelayed = (address: Ip | undefined): boolean =>
   address === undefined || address === "::" || address === "0.0.0.0" || isLoopback(address);
 
 const socketRequest = ({ protocol, hostAddress, hostPort, otherwise }: PortSlot): SocketRequest => ({
@@ -47,7 +47,7 @@ const socketRequest = ({ protocol, hostAddress, hostPort, otherwise }: PortSlot)
   port: hostPort,
   hold: {
     ...(hostAddress === undefined && { bothFamilies: true }),
-    ...(hasRelay(hostAddress) && { listen: true }),
+    ...(isRelayed(hostAddress) && { listen: true }),
     ...(otherwise && { otherwise }),
   },
 });
@@ -106,7 +106,7 @@ export class KernelPortSockets implements PortSockets {
     target: RelayTarget,
     udp: UdpRelay[],
   ): Promise<Closer> {
-    if (slot.protocol === "sctp" || !hasRelay(slot.hostAddress)) return async () => closeSync(fd);
+    if (slot.protocol === "sctp" || !isRelayed(slot.hostAddress)) return async () => closeSync(fd);
     if (slot.protocol === "tcp") {
       const relay = new TcpRelay(fd, target, slot.port, this.#connections);
       return () => relay.close();
