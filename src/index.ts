@@ -36,5 +36,7 @@ export { WorkerKernel } from "./linux/worker-kernel.ts";
 export { type Family, type Ip, parseIp } from "./net/ip.ts";
 export { type Mac, parseMac } from "./net/mac.ts";
 export { type InterfaceAddress, type Prefix, parseInterfaceAddress, parsePrefix } from "./net/prefix.ts";
+export type { ExposedPort, PortProtocol, PortRequest, PublishedPort } from "./ports/port-mapping.ts";
+export { parseRequest as parsePortRequest } from "./ports/port-text.ts";
 export { SqliteStore } from "./store/sqlite/sqlite-store.ts";
 export type { Check, Json, Lease, Put, Store, StoreEntry, Transaction, TransactionResult } from "./store/store.ts";

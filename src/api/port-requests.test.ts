@@ -41,11 +41,32 @@ describe("port_mapping", () => {
     [Array.from({ length: 10_001 }, (_, n) => ({ Port: n + 1 })), "10001 mappings"],
     [[{ Port: 1, PortEnd: 10_001 }], "10001 mappings"],
     [
+      Array.from({ length: 5000 }, (_, n) => ({ Port: 80, HostIP: "2001:db8::1234", HostPort: n + 10_000 })),
+      "at most 10000",
+    ],
+    [
       [
         { Port: 80, HostPort: 8080 },
         { Port: 81, HostIP: "127.0.0.1", HostPort: 8080 },
       ],
       "host port 8080/tcp is asked for twice",
+    ],
+    [
+      [
+        { Port: 80, HostIP: "0.0.0.0", HostPort: 8080 },
+        { Port: 81, HostIP: "127.0.0.1", HostPort: 8080 },
+      ],
+      "host port 8080/tcp is asked for twice",
+    ],
+    [
+      Array.from({ length: 9000 }, (_, n) => ({
+        Port: 1,
+        PortEnd: 65_535,
+        HostIP: `127.0.${n >> 8}.${n & 255}`,
+        HostPort: 1,
+        HostPortEnd: 65_535,
+      })),
+      "a container has at most 65535, ranges counted whole",
     ],
   ])("%j is refused", (mapping, reason) => {
     expect(() => texts(mapping)).toThrow(reason);
@@ -58,9 +79,10 @@ describe("port_mapping", () => {
         { Port: 80, HostIP: "127.0.0.1", HostPort: 8080 },
         { Port: 80, HostIP: "127.0.0.2", HostPort: 8080 },
         { Proto: 17, Port: 80, HostPort: 8080 },
+        { Port: 80, HostIP: "::1", HostPort: 8080 },
         { Port: 20_000, PortEnd: 60_000, HostPort: 20_000, HostPortEnd: 60_000 },
       ]),
-    ).toHaveLength(4);
+    ).toHaveLength(5);
   });
 
   it("is absent as null, as nothing and as an empty list", () => {
@@ -83,5 +105,8 @@ describe("exposed_ports", () => {
   it("are checked", () => {
     expect(() => exposedPorts([{ Proto: 6, Port: 0 }])).toThrow("no Port given");
     expect(() => exposedPorts("80")).toThrow("cannot unmarshal");
+    expect(() => exposedPorts(Array.from({ length: 1001 }, () => ({ Port: 80 })))).toThrow(
+      "more than 1000 exposed ports",
+    );
   });
 });

@@ -1,10 +1,20 @@
 import { badRequest, shown } from "../errors.ts";
 import { type Ip, parseIp } from "../net/ip.ts";
-import type { ExposedPort, PortProtocol, PortRequest } from "../ports/port-mapping.ts";
-import { mostRuns } from "../ports/port-text.ts";
+import {
+  bindingsOverlap,
+  type ExposedPort,
+  type PortProtocol,
+  type PortRequest,
+  portCount,
+} from "../ports/port-mapping.ts";
+import { mostPorts, mostRuns, requestText } from "../ports/port-text.ts";
 import { readFields } from "./body.ts";
 
 /** The original's `port_mapping` and `exposed_ports`, with ranges of ours: `PortEnd` beside `Port`. */
+
+/** Bytes of all mappings as text: what was given takes as much again and more. */
+const mostText = 152_000;
+const mostExposed = 1000;
 
 /** in.h: IPPROTO_* */
 const protocols: Readonly<Record<string, PortProtocol>> = {
@@ -79,22 +89,27 @@ const portRequest = (value: unknown): PortRequest => {
   return { ...exposed, ...address, hostPort, hostPortEnd };
 };
 
-/** What a record holds: each port that is chosen may be a run of its own. */
-const checkTotal = <T extends PortRequest>(ports: readonly T[]): readonly T[] => {
+/** What a record holds: each port that is chosen may be a run of its own. Its value in the store is of bounded length. */
+const checkTotal = (ports: readonly PortRequest[]): readonly PortRequest[] => {
+  if (portCount(ports) > mostPorts) {
+    throw badRequest("too-many-ports", `invalid ports: a container has at most ${mostPorts}, ranges counted whole`);
+  }
   const runs = ports.reduce((sum, { count, hostPort }) => sum + (hostPort === undefined ? count : 1), 0);
-  if (runs > mostRuns) {
+  const length = ports.reduce((sum, port) => sum + requestText(port).length + 3, 0);
+  if (runs > mostRuns || length > mostText) {
     throw badRequest("too-many-ports", `invalid ports: ${runs} mappings, and a container has at most ${mostRuns}`, {
-      hint: "ranges that go one to one count once: 10000-19999:10000-19999",
+      hint: "ranges that go one to one count once: 10000-19999:10000-19999; many addresses make it fewer",
     });
   }
   return ports;
 };
 
 /** @throws NetworkError `invalid-port`, `invalid-body`, `invalid-address` (bad request) */
-export const exposedPorts = (value: unknown): readonly ExposedPort[] =>
-  list(value, "TransportPort", "exposed_ports")
-    .slice(0, mostRuns + 1)
-    .map((item) => exposedPort(item, "TransportPort"));
+export const exposedPorts = (value: unknown): readonly ExposedPort[] => {
+  const items = list(value, "TransportPort", "exposed_ports");
+  if (items.length > mostExposed) throw invalid(`more than ${mostExposed} exposed ports`);
+  return items.map((item) => exposedPort(item, "TransportPort"));
+};
 
 /**
  * @param all whether exposed ports without a mapping get one each
@@ -103,7 +118,6 @@ export const exposedPorts = (value: unknown): readonly ExposedPort[] =>
 export const portRequests = (value: unknown, exposed: readonly ExposedPort[], all: boolean): readonly PortRequest[] => {
   const given = list(value, "PortBinding", "port_mapping").map(portRequest);
   const more = all ? exposed.filter((port) => !given.some((other) => covers(other, port))) : [];
-  if (exposed.length > mostRuns) throw invalid(`more than ${mostRuns} exposed ports`);
   const ports = checkTotal([...given, ...more]);
   refuseTwice(ports);
   return ports;
@@ -121,7 +135,7 @@ const refuseTwice = (ports: readonly PortRequest[]): void => {
     for (let port = hostPort; port <= hostPortEnd; port++) {
       const key = `${protocol} ${port}`;
       const addresses = seen.get(key) ?? [];
-      if (addresses.some((other) => other === undefined || hostAddress === undefined || other === hostAddress)) {
+      if (addresses.some((other) => bindingsOverlap(other, hostAddress))) {
         throw invalid(`host port ${port}/${protocol} is asked for twice`);
       }
       seen.set(key, [...addresses, hostAddress]);

@@ -2,7 +2,7 @@ import type { PortForward } from "../linux/firewall-ports.ts";
 import { type FlowMatch, hostNamespace, type Operation } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
-import type { PublishedPort } from "../ports/port-mapping.ts";
+import { isWildcard, type PublishedPort } from "../ports/port-mapping.ts";
 import { isLoopback, type RelayTarget } from "../ports/relay-target.ts";
 
 /** What follows from published ports and the endpoints they lead to: pure. */
@@ -21,14 +21,6 @@ export interface PortTargets {
   /** The network's default for ports published without an address. */
   readonly hostAddress?: Ip;
 }
-
-const isWildcard = (address: Ip): boolean => address === "0.0.0.0" || address === "::";
-
-/** True where two bindings of one port exclude each other; absent is every address of both families. */
-export const bindingsOverlap = (a: Ip | undefined, b: Ip | undefined): boolean => {
-  if (a === undefined || b === undefined) return true;
-  return familyOf(a) === familyOf(b) && (a === b || isWildcard(a) || isWildcard(b));
-};
 
 /** For clients on the loopback. */
 export const relayTarget = (targets: PortTargets): RelayTarget => ({

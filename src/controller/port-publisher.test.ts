@@ -114,7 +114,7 @@ describe("published ports of a sandbox", () => {
 
   it("are bound to the network's address where none was asked for", async () => {
     const host = await opened();
-    const one = await network(host, "one", { options: { [option.hostBinding]: "192.0.2.1" } });
+    const one = await network(host, "one", { options: { [option.hostBindingIpv4]: "192.0.2.1" } });
     const two = await network(host, "two");
     const { id } = await sandbox(host, "c1", "8080:80", "192.0.2.9:8081:81");
     await host.libnetwork.attach(one.endpoint.id, id);

@@ -12,13 +12,13 @@ import {
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import type { Ip } from "../net/ip.ts";
-import type { PublishedPort } from "../ports/port-mapping.ts";
+import { bindingsOverlap, type PublishedPort } from "../ports/port-mapping.ts";
 import { portSlots, slotsOf } from "../ports/port-slots.ts";
 import { type HeldPorts, isRelayed, type PortSlot, type PortSockets } from "../ports/port-sockets.ts";
 import { asPublished, parseRequest, publishedText, requestText } from "../ports/port-text.ts";
 import type { Log } from "./context.ts";
 import type { Locks } from "./locks.ts";
-import { bindingsOverlap, flowFlush, type PortTargets, portForwards, relayTarget } from "./port-forwards.ts";
+import { flowFlush, type PortTargets, portForwards, relayTarget } from "./port-forwards.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
 

@@ -2,7 +2,8 @@ import * as z from "zod";
 import { type Ip, tryParseIp } from "../net/ip.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
 import { type InterfaceAddress, type Prefix, parseInterfaceAddress, tryParsePrefix } from "../net/prefix.ts";
-import { mostRuns, tryParseRequest } from "../ports/port-text.ts";
+import { portCount } from "../ports/port-mapping.ts";
+import { mostPorts, mostRuns, tryParseRequest } from "../ports/port-text.ts";
 
 /** The records of the store, validated whenever they are read: the store is untrusted input. */
 
@@ -75,7 +76,13 @@ export const endpointRecord = z.object({
 });
 export type EndpointRecord = z.infer<typeof endpointRecord>;
 
-const ports = z.array(text.refine((value) => tryParseRequest(value) !== undefined, "not a port mapping")).max(mostRuns);
+const ports = z
+  .array(text.refine((value) => tryParseRequest(value) !== undefined, "not a port mapping"))
+  .max(mostRuns)
+  .refine(
+    (values) => portCount(values.flatMap((value) => tryParseRequest(value) ?? [])) <= mostPorts,
+    "too many ports",
+  );
 
 export const sandboxRecord = z.object({
   version: z.literal(1),

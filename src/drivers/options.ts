@@ -9,7 +9,7 @@ export const option = {
   bridgeName: "com.docker.network.bridge.name",
   defaultBridge: "com.docker.network.bridge.default_bridge",
   icc: "com.docker.network.bridge.enable_icc",
-  hostBinding: "com.docker.network.bridge.host_binding_ipv4",
+  hostBindingIpv4: "com.docker.network.bridge.host_binding_ipv4",
   masquerade: "com.docker.network.bridge.enable_ip_masquerade",
 } as const;
 
@@ -44,15 +44,13 @@ export const mtuOption = (options: Options): number | undefined => {
   return mtu;
 };
 
-/** The IPv4 address that ports are bound to, or undefined for every address of the host. @throws NetworkError `invalid-option` */
-export const hostBindingOption = (options: Options): Ip | undefined => {
-  const text = options[option.hostBinding];
+/** An address of one family, or undefined where the option is absent. @throws NetworkError `invalid-option` */
+export const addressOption = (options: Options, name: string, family: 4 | 6): Ip | undefined => {
+  const text = options[name];
   if (text === undefined) return undefined;
   const ip = tryParseIp(text);
-  if (ip === undefined || familyOf(ip) !== 4) {
-    throw badRequest("invalid-option", `invalid option ${option.hostBinding}: ${shown(text)} is not an IPv4 address`);
-  }
-  return ip === "0.0.0.0" ? undefined : ip;
+  if (ip !== undefined && familyOf(ip) === family) return ip;
+  throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not an IPv${family} address`);
 };
 
 /** An interface name that is safe in paths, in nft scripts and for the kernel. @throws NetworkError `invalid-option` */

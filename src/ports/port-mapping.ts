@@ -1,5 +1,5 @@
 import type { PortProtocol } from "../linux/firewall-ports.ts";
-import type { Ip } from "../net/ip.ts";
+import { familyOf, type Ip } from "../net/ip.ts";
 
 /** Published ports as they are asked for and as they are given. */
 
@@ -47,3 +47,15 @@ export const joinRuns = (ports: readonly PublishedPort[]): readonly PublishedPor
   }
   return result;
 };
+
+export const isWildcard = (address: Ip): boolean => address === "0.0.0.0" || address === "::";
+
+/** True where two bindings of one port exclude each other; absent is every address of both families. */
+export const bindingsOverlap = (a: Ip | undefined, b: Ip | undefined): boolean => {
+  if (a === undefined || b === undefined) return true;
+  return familyOf(a) === familyOf(b) && (a === b || isWildcard(a) || isWildcard(b));
+};
+
+/** Ports of all runs together. */
+export const portCount = (runs: readonly { readonly count: number }[]): number =>
+  runs.reduce((sum, { count }) => sum + count, 0);

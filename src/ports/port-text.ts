@@ -8,6 +8,9 @@ import { parsePublish } from "./port-syntax.ts";
 /** Runs of ports that a sandbox may have: its record is of bounded length. A range that goes one to one is one run. */
 export const mostRuns = 10_000;
 
+/** Ports that a sandbox may have, ranges counted whole: each is held by a socket. */
+export const mostPorts = 65_535;
+
 const range = (first: number, last: number): string => (last === first ? `${first}` : `${first}-${last}`);
 
 const inBrackets = (address: Ip): string => (address.includes(":") ? `[${address}]` : address);

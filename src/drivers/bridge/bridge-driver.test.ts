@@ -74,9 +74,20 @@ describe("options", () => {
     [{ [option.bridgeName]: "a/b" }, "not an interface name"],
     [{ [option.bridgeName]: "x".repeat(16) }, "not an interface name"],
     [{ [option.icc]: "yes" }, "not true or false"],
+    [{ [option.hostBindingIpv4]: "everywhere" }, "not an IPv4 address"],
+    [{ [option.hostBindingIpv4]: "::1" }, "not an IPv4 address"],
     [{ nosuch: "1" }, 'unknown option "nosuch" for driver bridge'],
   ])("%j is refused by name", (options, reason) => {
     expect(() => driver.checkNetwork(network({ options: options as Record<string, string> }))).toThrow(reason);
+  });
+
+  it("ports lead to networks with a way out, bound to the address of their choice", () => {
+    const publish = (given: Partial<DriverNetwork>) => driver.attach(network(given), endpoint(), sandbox).publish;
+    const bound = (address: string) => ({ options: { [option.hostBindingIpv4]: address } });
+    expect(publish({})).toEqual({});
+    expect(publish(bound("192.0.2.1"))).toEqual({ hostAddress: "192.0.2.1" });
+    expect(publish(bound("0.0.0.0"))).toEqual({});
+    expect(publish({ internal: true })).toBeUndefined();
   });
 
   it("internal networks give no gateway, others one a family", () => {

@@ -3,9 +3,16 @@ import { hostNamespace, type Operation, type Plan, plan } from "../../linux/plan
 import { macFromIp } from "../../net/mac.ts";
 import { addressOf, prefixFamily } from "../../net/prefix.ts";
 import type { Attachment, DriverEndpoint, DriverNetwork, DriverSandbox, NetworkDriver, Options } from "../driver.ts";
-import { booleanOption, hostBindingOption, interfaceNameOption, mtuOption, option, refuseUnknown } from "../options.ts";
+import { addressOption, booleanOption, interfaceNameOption, mtuOption, option, refuseUnknown } from "../options.ts";
 
-const known = [option.bridgeName, option.defaultBridge, option.mtu, option.icc, option.masquerade, option.hostBinding];
+const known = [
+  option.bridgeName,
+  option.defaultBridge,
+  option.mtu,
+  option.icc,
+  option.masquerade,
+  option.hostBindingIpv4,
+];
 
 /** The bridge of a network: `docker0`-style by option, else `br-<12 of network id>` as in the original. */
 export const bridgeName = (network: Pick<DriverNetwork, "id" | "options">): string =>
@@ -26,7 +33,7 @@ export const bridgeDriver = (): NetworkDriver => ({
     refuseUnknown("bridge", network.options, known);
     interfaceNameOption(network.options, option.bridgeName);
     mtuOption(network.options);
-    hostBindingOption(network.options);
+    addressOption(network.options, option.hostBindingIpv4, 4);
     for (const name of [option.defaultBridge, option.icc, option.masquerade])
       booleanOption(network.options, name, false);
     return network.options;
@@ -75,10 +82,12 @@ export const bridgeDriver = (): NetworkDriver => ({
   attach(network, endpoint, sandbox): Attachment {
     const mtu = mtuOption(network.options);
     const hostLink = hostLinkName(endpoint);
-    const hostAddress = hostBindingOption(network.options);
+    const hostAddress = addressOption(network.options, option.hostBindingIpv4, 4);
     return {
       hostLink,
-      ...(!network.internal && { publish: hostAddress === undefined ? {} : { hostAddress } }),
+      ...(!network.internal && {
+        publish: hostAddress === undefined || hostAddress === "0.0.0.0" ? {} : { hostAddress },
+      }),
       attach: plan(
         {
           op: "link.add",
