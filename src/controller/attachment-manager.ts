@@ -4,6 +4,8 @@ import { plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import type { AttachOptions } from "./model.ts";
 import { checkServiceName } from "./names.ts";
+import { noPortChange } from "./port-publisher.ts";
+import { applyWithPorts, joinPorts, takeDown } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
 import { attachPlan, detachPlan } from "./wiring.ts";
@@ -33,13 +35,20 @@ export class AttachmentManager {
       const sandbox = requireSandbox(this.#context, sandboxId);
       const { before, claimed, network } = await this.#claim(endpointId, sandbox, aliases, priority, signal);
       const others = this.#context.state.endpointsIn(sandboxId).filter(({ id }) => id !== endpointId);
+      let ports = noPortChange;
       try {
+        ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
         const wiring = attachPlan(this.#context, claimed, others, sandbox);
-        await this.#context.kernel.apply(plan(this.#presence.joinPlan(network), wiring), signal);
+        const join = this.#presence.joinPlan(network);
+        await applyWithPorts(this.#context, ports, (led) =>
+          this.#context.kernel.apply(plan(join, wiring, led), signal),
+        );
       } catch (error) {
+        await ports.cancel();
         await this.#replace(network, claimed, before);
         throw error;
       }
+      await ports.settle();
       await this.#context.naming.changed(claimed, before);
       this.#context.conditions.attached();
       return sandbox;
@@ -141,7 +150,7 @@ export class AttachmentManager {
     const network = this.#context.state.knownNetwork(before.network);
     const leave = network ? this.#presence.leavePlan(network) : plan();
     const work = plan(detachPlan(this.#context, before, others, sandbox), leave);
-    await all(this.#context.naming.changed(after, before), this.#context.kernel.teardown(work));
+    await all(this.#context.naming.changed(after, before), takeDown(this.#context, work, others, sandbox));
   }
 
   /** Replaces an endpoint's record; false where it was changed in the meantime. */

@@ -1,6 +1,7 @@
 import { errorText } from "../errors.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
+import { portTargets } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
@@ -25,6 +26,8 @@ export const reconcile = async (
     return driver ? [{ network, driver }] : [];
   });
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
+  // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
+  await context.ports?.restore(sandboxesWithPorts(context), signal);
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
   if (complete) {
@@ -43,6 +46,17 @@ export const reconcile = async (
     await reconcileSandbox(context, sandboxes, sandbox, signal);
   await removeOrphanSandboxes(context);
 };
+
+const sandboxesWithPorts = (context: Context) =>
+  [...context.state.sandboxes.values()].flatMap((sandbox) => {
+    if (!sandbox.ports) return [];
+    try {
+      return [{ sandbox, targets: portTargets(context, context.state.endpointsIn(sandbox.id), sandbox) }];
+    } catch (error) {
+      context.log("error", `could not restore the ports of container ${sandbox.container}: ${errorText(error)}`);
+      return [];
+    }
+  });
 
 const attempt = async (context: Context, what: string, work: Plan, signal?: AbortSignal): Promise<void> => {
   try {

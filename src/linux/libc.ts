@@ -36,7 +36,17 @@ export const MS_BIND = 4096;
 export const MNT_DETACH = 2;
 export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
 export const SOL_SOCKET = 1;
-export const SO = { REUSEADDR: 2, RCVTIMEO: 20, RCVBUF: 8, ATTACH_FILTER: 26, RCVBUFFORCE: 33 } as const;
+export const SO = {
+  REUSEADDR: 2,
+  RCVBUF: 8,
+  RCVTIMEO: 20,
+  BINDTODEVICE: 25,
+  ATTACH_FILTER: 26,
+  RCVBUFFORCE: 33,
+} as const;
+/** in.h, in6.h */
+export const IPPROTO = { IPV6: 41, SCTP: 132 } as const;
+export const IPV6_V6ONLY = 26;
 /** poll.h: POLLIN */
 const POLLIN = 1;
 /** magic.h: the file system of namespace files. */
@@ -54,10 +64,14 @@ export const errno = {
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  EMFILE: 24,
   ENOSPC: 28,
   EROFS: 30,
   EXFULL: 54,
+  EPROTONOSUPPORT: 93,
+  ESOCKTNOSUPPORT: 94,
   EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
   EADDRINUSE: 98,
   EADDRNOTAVAIL: 99,
   ENETUNREACH: 101,
@@ -81,6 +95,8 @@ const texts: Readonly<Record<number, string>> = {
   30: "read-only file system",
   34: "numerical result out of range",
   54: "exchange full",
+  93: "protocol not supported",
+  94: "socket type not supported",
   95: "operation not supported",
   97: "address family not supported",
   98: "address already in use",
