@@ -1,7 +1,7 @@
 import { errorText } from "../errors.ts";
 import type { Kernel, NeighborTable } from "../linux/kernel.ts";
 import { hostNamespace, type RouteSpec } from "../linux/plan.ts";
-import { type Prefix, prefixesOverlap } from "../net/prefix.ts";
+import { type Prefix, prefixFamily, prefixRange } from "../net/prefix.ts";
 import type { Log } from "./context.ts";
 
 /** A network's subnet and the links of the host that may lead to it. */
@@ -22,14 +22,21 @@ const nearlyFull = 0.8;
 export const overlapping = (
   routes: readonly RouteSpec[],
   subnets: readonly OwnSubnet[],
-): readonly { readonly route: RouteSpec; readonly subnet: OwnSubnet }[] =>
-  routes
-    .filter(({ to }) => !to.endsWith("/0"))
-    .flatMap((route) =>
-      subnets
-        .filter(({ pool, devices }) => !devices.includes(route.device ?? "") && prefixesOverlap(pool, route.to))
-        .map((subnet) => ({ route, subnet })),
-    );
+): readonly { readonly route: RouteSpec; readonly subnet: OwnSubnet }[] => {
+  const own = new Set(subnets.flatMap(({ devices }) => devices));
+  // Most routes of a host with many networks are theirs, or to link-local addresses: of each interface one.
+  const foreign = routes.filter(
+    ({ to, device = "" }) => !to.endsWith("/0") && !to.startsWith("fe80:") && !own.has(device),
+  );
+  if (foreign.length === 0) return [];
+  const ranges = subnets.map((subnet) => ({ subnet, family: prefixFamily(subnet.pool), ...prefixRange(subnet.pool) }));
+  return foreign.flatMap((route) => {
+    const [family, { first, last }] = [prefixFamily(route.to), prefixRange(route.to)];
+    return ranges
+      .filter((range) => range.family === family && range.first <= last && first <= range.last)
+      .map(({ subnet }) => ({ route, subnet }));
+  });
+};
 
 export const neighborWarning = ({ family, entries, limit }: NeighborTable): string | undefined =>
   entries < limit * nearlyFull
