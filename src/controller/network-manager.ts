@@ -142,7 +142,9 @@ export class NetworkManager {
   async #realise(record: NetworkRecord, signal?: AbortSignal): Promise<NetworkRecord> {
     const create = driverOf(this.#context, record.driver).createNetwork(driverNetwork(this.#context, record));
     try {
-      await this.#context.firewall.protect(this.#firewallOf(record), create, signal);
+      const part = this.#firewallOf(record);
+      await this.#context.firewall.protect(part, create, signal);
+      if (part && !part.internal) this.#context.conditions.forwards(part.bridge);
       return record;
     } catch (error) {
       await this.#forget(record);

@@ -9,7 +9,7 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "observe"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch"; readonly topic: Topic }
-  | { readonly kind: "neighbors" }
+  | { readonly kind: "neighbors" | "forward-drops" }
   | { readonly kind: "hold"; readonly table: string }
   | { readonly kind: "sockets"; readonly namespace: NamespaceRef; readonly sockets: readonly SocketRequest[] }
 );
@@ -32,6 +32,7 @@ export interface KernelReply {
   readonly sockets?: readonly OpenedSocket[];
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
+  readonly forwardDrops?: readonly string[];
   readonly neighborTables?: readonly NeighborTable[];
   readonly differences?: readonly TableDifference[];
 }

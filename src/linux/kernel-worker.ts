@@ -6,6 +6,7 @@ import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts
 import { trimMemory } from "./libc.ts";
 import { Namespaces } from "./namespaces.ts";
 import { neighborTables } from "./netlink/neighbor-tables.ts";
+import { forwardDrops } from "./nft.ts";
 import { holdConnections, openNotifications } from "./notification-sockets.ts";
 import { observe } from "./observe.ts";
 import { hostNamespace } from "./plan.ts";
@@ -48,6 +49,8 @@ const answer = (request: KernelRequest): KernelReply => {
         return { id, errors: [], differences: compareTables(namespaces, request.script, request.tables) };
       case "watch":
         return { id, errors: [], sockets: [{ fd: openNotifications(request.topic), port: 0 }] };
+      case "forward-drops":
+        return { id, errors: [], forwardDrops: forwardDrops() };
       case "neighbors":
         return { id, errors: [], neighborTables: neighborTables(namespaces.socket(hostNamespace)) };
       case "hold":
