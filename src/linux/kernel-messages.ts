@@ -10,7 +10,7 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "observe" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch"; readonly topic: Topic }
-  | { readonly kind: "neighbors" }
+  | { readonly kind: "neighbors" | "forward-drops" }
   /** The last request: everything that the worker holds open is closed. */
   | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
@@ -38,6 +38,7 @@ export interface KernelReply {
   readonly found?: LookupResult | undefined;
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
+  readonly forwardDrops?: readonly string[];
   readonly neighborTables?: readonly NeighborTable[];
   readonly differences?: readonly TableDifference[];
 }

@@ -130,5 +130,7 @@ export interface Kernel {
   /** Tells of every change of the host's routes, ours included, without polling. @returns what ends it */
   watchRoutes(onChange: () => void): Promise<() => void>;
   neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]>;
+  /** Chains of the host whose policy drops what it forwards: `ip filter FORWARD`. */
+  forwardDrops(signal?: AbortSignal): Promise<readonly string[]>;
   close(): Promise<void>;
 }

@@ -127,6 +127,12 @@ export class WorkerKernel implements Kernel {
     return neighborTables;
   }
 
+  async forwardDrops(signal?: AbortSignal): Promise<readonly string[]> {
+    const { errors, forwardDrops = [] } = await this.#ask({ kind: "forward-drops" }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return forwardDrops;
+  }
+
   async holdConnections(table: string): Promise<() => void> {
     const fd = await this.#descriptor({ kind: "hold", table });
     return () => closeSync(fd);
