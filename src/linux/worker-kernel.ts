@@ -16,7 +16,6 @@ import type { LookupQuery, LookupResult } from "./lookup.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { listenForReadable, readDatagrams } from "./readable.ts";
-import { workerUrl } from "./worker-url.ts";
 
 type Ask = KernelRequest extends infer R ? (R extends KernelRequest ? Omit<R, "id"> : never) : never;
 
@@ -24,6 +23,12 @@ interface Waiting {
   resolve(reply: KernelReply): void;
   reject(error: unknown): void;
 }
+
+/** The worker's file lies beside this one under the same ending; in a bundle, beside the bundle. */
+const workerUrl = (): URL => {
+  const ending = /worker-kernel(\.[jt]s)$/.exec(import.meta.url)?.[1] ?? ".cjs";
+  return new URL(`./kernel-worker${ending}`, import.meta.url);
+};
 
 const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError =>
   new NetworkError(kind, code, message, {
@@ -184,7 +189,7 @@ export class WorkerKernel implements Kernel {
     if (this.#worker) return this.#worker;
     // It holds little: small spaces keep the daemon small.
     const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 256 };
-    const worker = new Worker(workerUrl("kernel-worker"), { name: "kernel", resourceLimits });
+    const worker = new Worker(workerUrl(), { name: "kernel", resourceLimits });
     this.#worker = worker;
     worker.unref();
     worker.on("message", (reply: KernelReply) => {
