@@ -278,20 +278,19 @@ export class PortPublisher {
     );
   }
 
-  /**
-   * After a start: the rules as records want them, at once; then the sockets. A port that another program took meanwhile is
-   * logged and tried again until it is free.
-   */
-  async restore(
-    sandboxes: readonly { readonly sandbox: SandboxRecord; readonly targets: PortTargets }[],
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const known = sandboxes.filter(
-      ({ sandbox, targets }) => (sandbox.published ?? []).length > 0 && (targets[4] ?? targets[6]) !== undefined,
-    );
-    for (const { sandbox, targets } of known) {
+  /** What is published as records say it, at a start: `ruleset` has it from then on. */
+  load(sandboxes: readonly { readonly sandbox: SandboxRecord; readonly targets: PortTargets }[]): void {
+    for (const { sandbox, targets } of sandboxes) {
+      if ((sandbox.published ?? []).length === 0 || (targets[4] ?? targets[6]) === undefined) continue;
       this.#set(sandbox.id, { ports: publishedOf(sandbox), targets, held: [], standard: targets.hostAddress });
     }
+  }
+
+  /**
+   * After `load`: the rules at once, then the sockets. A port that another program took meanwhile is logged and tried again
+   * until it is free.
+   */
+  async restore(signal?: AbortSignal): Promise<void> {
     try {
       const rules: Operation = { op: "nft.apply", namespace: hostNamespace, script: this.ruleset() };
       const flows = flowFlush({ wrong: [...this.#active.values()].flatMap(forwardsOf) });
@@ -299,7 +298,10 @@ export class PortPublisher {
     } catch (error) {
       this.#log("error", `could not restore published ports: ${errorText(error)}`);
     }
-    for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(publishedOf(sandbox)));
+    for (const [id, { ports }] of [...this.#active]) {
+      const sandbox = this.#state.sandboxes.get(id);
+      if (sandbox) await this.#holdAgain(sandbox, slotsOf(ports));
+    }
   }
 
   /** Takes ports that are published already, as many as can be had; the others are tried again later. */

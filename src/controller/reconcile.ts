@@ -18,13 +18,14 @@ export const reconcile = async (context: Context, sandboxes: SandboxManager, sig
     );
     return driver ? [{ network, driver }] : [];
   });
+  context.ports?.load(sandboxesWithPorts(context));
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
   await reconcileFirewall(context, parts, signal);
   await removeOrphanLinks(context, signal);
   for (const { network, driver } of networks) {
     await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
   }
-  await context.ports?.restore(sandboxesWithPorts(context), signal);
+  await context.ports?.restore(signal);
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);
   await removeOrphanSandboxes(context);
