@@ -83,6 +83,7 @@ export class PortPublisher {
   readonly #active = new Map<string, Active>();
   /** Slots that another program had at the start, by sandbox. */
   readonly #missing = new Map<string, readonly PortSlot[]>();
+  #restored = false;
   #retry: NodeJS.Timeout | undefined;
 
   constructor(options: {
@@ -278,20 +279,23 @@ export class PortPublisher {
     );
   }
 
-  /**
-   * After a start: the rules as records want them, at once; then the sockets. A port that another program took meanwhile is
-   * logged and tried again until it is free.
-   */
-  async restore(
-    sandboxes: readonly { readonly sandbox: SandboxRecord; readonly targets: PortTargets }[],
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const known = sandboxes.filter(
-      ({ sandbox, targets }) => (sandbox.published ?? []).length > 0 && (targets[4] ?? targets[6]) !== undefined,
-    );
-    for (const { sandbox, targets } of known) {
+  /** What is published as records say it, at a start: `ruleset` has it from then on. */
+  load(sandboxes: readonly { readonly sandbox: SandboxRecord; readonly targets: PortTargets }[]): void {
+    if (this.#restored) return;
+    for (const { sandbox, targets } of sandboxes) {
+      if ((sandbox.published ?? []).length === 0 || (targets[4] ?? targets[6]) === undefined) continue;
       this.#set(sandbox.id, { ports: publishedOf(sandbox), targets, held: [], standard: targets.hostAddress });
     }
+  }
+
+  /**
+   * After `load`: the rules at once, then the sockets. A port that another program took meanwhile is logged and tried again
+   * until it is free.
+   */
+  async restore(signal?: AbortSignal): Promise<void> {
+    // Once: later reconciliations find what runs, with the sockets that it holds.
+    if (this.#restored) return;
+    this.#restored = true;
     try {
       const rules: Operation = { op: "nft.apply", namespace: hostNamespace, script: this.ruleset() };
       const flows = flowFlush({ wrong: [...this.#active.values()].flatMap(forwardsOf) });
@@ -299,7 +303,10 @@ export class PortPublisher {
     } catch (error) {
       this.#log("error", `could not restore published ports: ${errorText(error)}`);
     }
-    for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(publishedOf(sandbox)));
+    for (const [id, { ports }] of [...this.#active]) {
+      const sandbox = this.#state.sandboxes.get(id);
+      if (sandbox) await this.#holdAgain(sandbox, slotsOf(ports));
+    }
   }
 
   /** Takes ports that are published already, as many as can be had; the others are tried again later. */

@@ -25,9 +25,9 @@ export const reconcile = async (
     );
     return driver ? [{ network, driver }] : [];
   });
-  const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
   // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
-  await context.ports?.restore(sandboxesWithPorts(context), signal);
+  context.ports?.load(sandboxesWithPorts(context));
+  const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
   if (complete) {
@@ -42,6 +42,7 @@ export const reconcile = async (
       attempt(context, `network ${network.name} on this host`, presence.wholePlan(network), signal),
     );
   }
+  await context.ports?.restore(signal);
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);
   await removeOrphanSandboxes(context);
