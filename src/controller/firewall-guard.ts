@@ -106,7 +106,7 @@ export class FirewallGuard implements Firewall {
       await this.#replace(signal);
     });
     try {
-      this.#stops.push(await this.#kernel.holdConnections(this.#table.replace("dnet_", "dnet_hold_")));
+      this.#stops.push(await this.#kernel.holdConnections(`${this.#table}_hold`));
     } catch (error) {
       this.#log(
         "warning",
