@@ -16,6 +16,7 @@ import { exposedPorts, portRequests } from "./port-requests.ts";
 /** From bodies of requests to what the controller takes. */
 
 const internalOption = "com.docker.network.internal";
+const ipv4Option = "com.docker.network.enable_ipv4";
 const ipv6Option = "com.docker.network.enable_ipv6";
 /** As many as a record holds. */
 const maxSubnets = 64;
@@ -106,12 +107,13 @@ export const networkRequest = (body: unknown): CreateNetwork => {
   if (configurations.length > maxSubnets) {
     throw badRequest("too-many-subnets", `invalid subnets: a network has at most ${maxSubnets}`);
   }
-  const { [internalOption]: internal, [ipv6Option]: ipv6, ...more } = fields.network_opts ?? {};
+  const { [internalOption]: internal, [ipv4Option]: ipv4, [ipv6Option]: ipv6, ...more } = fields.network_opts ?? {};
   return {
     name: fields.name ?? "",
     ...(fields.id && { id: fields.id }),
     ...(fields.network_type && { driver: fields.network_type }),
     ...(internal !== undefined && { internal: parseBool(internal) }),
+    ...(ipv4 !== undefined && { ipv4: parseBool(ipv4) }),
     ...(ipv6 !== undefined && { ipv6: parseBool(ipv6) }),
     options: { ...optionMap(more, "network_opts"), ...optionMap(fields.driver_opts ?? {}, "driver_opts") },
     labels: textMap(fields.labels ?? {}, "labels"),

@@ -94,19 +94,19 @@ export class FirewallGuard implements Firewall {
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
-    this.#stops.push(
-      await this.#kernel.watchTables(
-        (name) => this.#tables().some((table) => table.endsWith(` ${name}`)),
-        (change) => this.#changed(change),
-      ),
-    );
+    try {
+      const isOurs = (name: string): boolean => this.#tables().some((table) => table.endsWith(` ${name}`));
+      this.#stops.push(await this.#kernel.watchTables(isOurs, (change) => this.#changed(change)));
+    } catch (error) {
+      this.#log("warning", `rules are not put back when others change them: ${errorText(error)}`);
+    }
     await this.exclusive(async () => {
       this.#networks.clear();
       for (const network of networks) this.#networks.set(network.bridge, network);
       await this.#replace(signal);
     });
     try {
-      this.#stops.push(await this.#kernel.holdConnections(this.#table.replace("dnet_", "dnet_hold_")));
+      this.#stops.push(await this.#kernel.holdConnections(`${this.#table}_hold`));
     } catch (error) {
       this.#log(
         "warning",

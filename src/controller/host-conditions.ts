@@ -72,12 +72,17 @@ export class HostConditions {
 
   /** Looks at the host's routes whenever they change, from now on. */
   async watch(): Promise<void> {
-    this.#stop = await this.#kernel.watchRoutes(() => {
+    const changed = (): void => {
       this.#timer ??= setTimeout(() => {
         this.#timer = undefined;
         void this.#attempt(() => this.#routes());
       }, pause).unref();
-    });
+    };
+    try {
+      this.#stop = await this.#kernel.watchRoutes(changed);
+    } catch (error) {
+      this.#log("warning", `routes that appear later are not looked at: ${errorText(error)}`);
+    }
   }
 
   /** An endpoint was attached: the host will have one more neighbour. Looks now and then. */

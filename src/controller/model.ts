@@ -81,6 +81,8 @@ export interface CreateNetwork {
   /** Driver; the configured default where absent. */
   readonly driver?: string;
   readonly internal?: boolean;
+  /** False for a network of IPv6 alone. */
+  readonly ipv4?: boolean;
   readonly ipv6?: boolean;
   readonly options?: Options;
   readonly labels?: Readonly<Record<string, string>>;

@@ -138,7 +138,13 @@ export class NetworkManager {
       ...subnet,
       family: familyOfRequest(subnet),
     }));
-    if (!requests.some(({ family }) => family === 4)) requests.unshift({ family: 4 });
+    const given = (family: 4 | 6) => requests.some((subnet) => subnet.family === family);
+    if (request.ipv4 === false && (given(4) || !(given(6) || request.ipv6))) {
+      throw badRequest("no-family", "invalid network: without IPv4 it needs IPv6, and no IPv4 subnet", {
+        hint: "add --ipv6 or an IPv6 --subnet",
+      });
+    }
+    if (request.ipv4 !== false && !given(4)) requests.unshift({ family: 4 });
     if (request.ipv6 && !requests.some(({ family }) => family === 6)) requests.push({ family: 6 });
     const others = [...this.#context.state.networks.values()].filter(({ scope }) => scope === space);
     const pools = [

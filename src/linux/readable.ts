@@ -1,4 +1,6 @@
 import { closeSync, readSync } from "node:fs";
+import { isMainThread } from "node:worker_threads";
+import { noService } from "../errors.ts";
 
 /**
  * Node's event loop watches no netlink sockets, and a thread that waits for one costs memory. So the kernel sends SIGIO when
@@ -13,8 +15,12 @@ const readAll = (): void => {
   for (const read of readers) read();
 };
 
-/** Must be called before a descriptor is made that signals. The handler stays for good: without one, a late SIGIO ends the process. */
+/**
+ * Must be called before a descriptor is made that signals. The handler stays for good: without one, a late SIGIO ends the process.
+ * @throws NetworkError `no-signals` on a worker thread: Node lets only the main thread handle signals
+ */
 export const listenForReadable = (): void => {
+  if (!isMainThread) throw noService("no-signals", "only a process's main thread is told of the kernel's changes");
   if (!process.listeners("SIGIO").includes(readAll)) process.on("SIGIO", readAll);
 };
 

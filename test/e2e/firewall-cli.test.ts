@@ -128,6 +128,17 @@ describe("options of a network", () => {
   });
 });
 
+it("--ipv4=false makes a network of IPv6 alone, and needs IPv6", () => {
+  ok("network", "create", "--ipv4=false", "--ipv6", "six");
+  const shown = ok("network", "info", "six");
+  expect(shown.match(/Subnet: /g)).toHaveLength(1);
+  expect(shown).toMatch(/Subnet: fd/);
+  expect(dnet("network", "create", "--ipv4=false", "none").stderr).toMatch(
+    /^error : invalid network: without IPv4 it needs IPv6, and no IPv4 subnet\n/,
+  );
+  expect(dnet("network", "create", "--ipv4=false", "--ipv6", "--subnet", "10.66.0.0/24", "none").status).toBe(1);
+});
+
 describe("the daemon", () => {
   it("says what it found, what it expected, who did it and what it did, when rules are changed", async () => {
     ok("network", "create", "web");

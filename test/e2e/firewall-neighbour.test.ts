@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { option } from "../../src/drivers/options.ts";
 import { enterOwnHost, eventually, expectNothingLeft, shell } from "../own-host.ts";
-import { at, connects, here, inject, inPlace, Lab, Neighbour, pings } from "./firewall-lab.ts";
+import { at, connects, here, inject, inPlace, Lab, Neighbour, outputOf, pings } from "./firewall-lab.ts";
 import { ethernet, udp } from "./frames.ts";
 
 /** Attacks by a neighbour on the LAN, and by sandboxes of other networks. */
@@ -146,6 +146,22 @@ describe("the way out", () => {
     }
     shell("ip address delete 203.0.113.9/24 dev wan0; ip address delete 2001:db8:113::9/64 dev wan0");
   });
+});
+
+it("a network of IPv6 alone has its way out, its names and its protection", async () => {
+  const network = await lab.network("six", { subnets: [], ipv4: false, ipv6: true });
+  expect(network.subnets.map(({ pool }) => pool)).toEqual([expect.stringMatching(/^fd/)]);
+  const [one, two] = [await lab.sandbox("c1", network), await lab.sandbox("c2", network)];
+  await lab.serve(two);
+  await lab.serve(neighbour, 8080);
+  neighbour.routeTo(network);
+  const target = two.addresses.six?.[6] ?? "";
+  expect(await connects(one, target)).toBe(true);
+  expect(await connects(one, neighbour.addresses[6], 8080)).toBe(true);
+  expect(await connects(neighbour, target)).toBe(false);
+  expect(at(one, "ip", "-4", "address", "show", "dev", "eth0")).toBe("");
+  expect(await outputOf(one, "dig", "@127.0.0.11", "+short", "c2", "AAAA")).toBe(`${target}\n`);
+  expect(await outputOf(one, "dig", "@127.0.0.11", "+short", "-x", target)).toBe("c2.six.\n");
 });
 
 describe("networks", () => {

@@ -15,6 +15,12 @@ const create: Command = {
     { names: ["id"], kind: "string", help: "Network ID string" },
     { names: ["internal"], kind: "boolean", help: "Config the network to be internal" },
     { names: ["ip-range"], kind: "list", help: "Range option: endpoints get their addresses from this part" },
+    {
+      names: ["ipv4"],
+      kind: "boolean",
+      help: "Enable IPv4 on the network: --ipv4=false for IPv6 alone",
+      standard: "true",
+    },
     { names: ["ipv6"], kind: "boolean", help: "Enable IPv6 on the network" },
     { names: ["opt", "o"], kind: "list", help: "Network options: NAME=VALUE[,NAME=VALUE]" },
     { names: ["subnet"], kind: "list", help: "Subnet option, in CIDR form; once for each family" },
@@ -48,6 +54,7 @@ const create: Command = {
     const [four, sixth] = [configuration(false), configuration(true)];
     const networkOptions = {
       ...(args.boolean("internal") && { "com.docker.network.internal": "true" }),
+      ...(args.string("ipv4") !== undefined && !args.boolean("ipv4") && { "com.docker.network.enable_ipv4": "false" }),
       ...(args.boolean("ipv6") && { "com.docker.network.enable_ipv6": "true" }),
     };
     const id = await client.call<string>("POST", "/networks", {
