@@ -32,8 +32,11 @@ export interface CreateLibnetworkOptions {
   readonly dataDir?: string;
   /** Where namespace files are made. Default `/var/run/docker`. */
   readonly execRoot?: string;
-  /** Shared by every node of a cluster; without it the embedded store serves both scopes: a cluster of one. */
-  readonly globalStore?: Store;
+  /**
+   * Shared by every node of a cluster; without it the embedded store serves both scopes: a cluster of one. A function makes it from the
+   * embedded store.
+   */
+  readonly globalStore?: Store | ((local: Store) => Promise<Store>);
   /**
    * Says where this node takes encapsulated packets, given the host's links and routes; without it networks that span hosts cannot
    * be joined here.
@@ -90,13 +93,15 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
   };
   try {
     const place = options.place?.(await kernel.observe(hostNamespace, options.signal));
+    const { globalStore = local } = options;
+    const global = typeof globalStore === "function" ? await globalStore(local) : globalStore;
     const libnetwork = await Libnetwork.open({
-      stores: { local, global: options.globalStore ?? local },
+      stores: { local, global },
       kernel,
       drivers: [bridgeDriver(), overlayDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
-      ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
+      ...(global === options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
       ...(place && { place }),
       ...(options.nodeName && { nodeName: options.nodeName }),
       gateway: gatewayNetwork,

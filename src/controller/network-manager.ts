@@ -231,7 +231,9 @@ export class NetworkManager {
   }
 
   #refuseActive(record: NetworkRecord): NetworkError | undefined {
-    const blockers = this.#context.state.endpointsOf(record.id).map(({ name }) => name);
+    // Without a shared store another node's endpoints are in that node's network of the same id.
+    const own = this.#context.state.endpointsOf(record.id).filter(({ announcedBy }) => announcedBy === undefined);
+    const blockers = own.map(({ name }) => name);
     if (blockers.length === 0) return undefined;
     throw forbidden("active-endpoints", `network ${record.name} id ${record.id} has active endpoints`, {
       hint: `unpublish these first: ${blockers.slice(0, 10).join(", ")}${blockers.length > 10 ? ` and ${blockers.length - 10} more` : ""}`,

@@ -69,6 +69,8 @@ export const endpointRecord = z.object({
   mac: mac.exactOptional(),
   options: strings,
   created: z.iso.datetime(),
+  /** Without a shared store: the node whose endpoint it is, as that node announced it. Absent on this node's own. */
+  announcedBy: nodeId.exactOptional(),
   /** The sandbox that claims the endpoint; a claim is taken and given back in one transaction. */
   sandbox: z
     .object({

@@ -2,7 +2,9 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { type Advertise, advertiseAddress } from "../cluster/advertise.ts";
 import { Cluster } from "../cluster/cluster.ts";
+import { findProgram } from "../cluster/serf/agent.ts";
 import type { HostPlace } from "../controller/libnetwork.ts";
+import { noService } from "../errors.ts";
 import type { Observed } from "../linux/kernel.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { Store } from "../store/store.ts";
@@ -13,7 +15,13 @@ import type { Logger } from "./logger.ts";
 /** What makes this daemon a node among others. */
 
 const isClustered = (config: Config): boolean =>
-  config.scopes?.global?.client !== undefined || Boolean(config.cluster?.discovery);
+  config.scopes?.global?.client !== undefined ||
+  Boolean(config.cluster?.discovery) ||
+  config.orchestration?.agent === true;
+
+/** Of the original's two places for it the newer one counts where both are set. */
+const configuredAddress = ({ cluster, orchestration }: Config): string | undefined =>
+  cluster?.address ?? (orchestration?.agent ? orchestration.bind : undefined);
 
 /** Where other hosts reach this one, found once the host's links and routes are known. */
 export class AdvertisedPlace {
@@ -33,7 +41,7 @@ export class AdvertisedPlace {
   of(host: Observed | undefined): HostPlace {
     // A host that is alone needs no warning that nobody reaches it.
     const log: Logger["log"] = (...line) => isClustered(this.#config) && this.#logger.log(...line);
-    this.advertise = advertiseAddress(this.#config.cluster?.address, host, log);
+    this.advertise = advertiseAddress(configuredAddress(this.#config), host, log);
     const { address } = this.advertise;
     const link = host?.links.find(({ addresses }) => addresses.some((own) => addressOf(own) === address));
     return {
@@ -56,6 +64,17 @@ export const startCluster = async (parts: {
   const { config, store, place, instance, logger, version } = parts;
   const { cluster = {}, daemon = {} } = config;
   if (!isClustered(config) || !place.advertise) return undefined;
+  const { agent = false, peer } = config.orchestration ?? {};
+  if (agent && findProgram("serf") === undefined) {
+    throw noService(
+      "no-serf",
+      "orchestration.agent: without a shared store the nodes need serf, which is not installed",
+      {
+        hint: "install Debian's serf, or configure [scopes.global.client]",
+      },
+    );
+  }
+  const discovery = cluster.discovery || (agent && peer ? `nodes://${peer}` : undefined);
   const client = config.scopes?.global?.client;
   return Cluster.start({
     ...(store && client && { store, storePlace: `${client.provider}://${client.address}` }),
@@ -64,7 +83,7 @@ export const startCluster = async (parts: {
     instance,
     hostName: hostname(),
     advertise: place.advertise,
-    ...(cluster.discovery && { discovery: cluster.discovery }),
+    ...(discovery && { discovery }),
     ...(cluster.heartbeat !== undefined && { heartbeat: cluster.heartbeat * 1_000 }),
     serf:
       cluster.serf === false

@@ -59,6 +59,19 @@ describe("configuration", () => {
     ],
     ['[cluster]\nencrypt = "c2VjcmV0"\n', /line 2: cluster\.encrypt: it is not base64 of 16, 24 or 32 bytes$/],
     ["[cluster]\nserfRpcPort = 0\n", /line 2: cluster\.serfRpcPort: /],
+    ['[orchestration]\npeer = "a b"\n', /line 2: orchestration\.peer: .*"a b" is not of the form host or host:port$/],
+    [
+      '[orchestration]\nagent = true\n[scopes.global.client]\nprovider = "etcd"\naddress = "x:2379"\n',
+      /line 2: orchestration\.agent: it does without a shared store, and \[scopes\.global\.client\] names one/,
+    ],
+    [
+      "[orchestration]\nagent = true\n[cluster]\nserf = false\n",
+      /line 4: cluster\.serf: orchestration\.agent needs serf$/,
+    ],
+    [
+      '[cluster]\ndiscovery = "nodes://a"\n[orchestration]\nagent = true\npeer = "b"\n',
+      /line 5: orchestration\.peer: cluster\.discovery says how the nodes find each other/,
+    ],
     ['[scopes.nosuch.client]\nprovider = "consul"\naddress = "x"\n', /line 1: scopes/],
   ])("%j is refused with line and field", (source, expected) => {
     if (typeof expected === "string") expect(error(source)).toBe(expected);

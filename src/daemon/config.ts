@@ -31,7 +31,7 @@ const storeClient = z.strictObject({
   config: storeConfigSchema.optional(),
 });
 
-export const configSchema = z.strictObject({
+const configShape = z.strictObject({
   title: text.optional(),
   daemon: z
     .strictObject({
@@ -63,9 +63,32 @@ export const configSchema = z.strictObject({
   scopes: z.partialRecord(z.enum(["global", "local"]), z.strictObject({ client: storeClient.optional() })).optional(),
   /** Of the original's first releases; read, and said to be without effect. */
   datastore: z.record(z.string(), z.unknown()).optional(),
+  /** Networks that span hosts without a shared store: peers and names travel through the gossip. */
   orchestration: z
-    .strictObject({ agent: z.boolean().optional(), bind: text.optional(), peer: text.optional() })
+    .strictObject({
+      agent: z.boolean().optional(),
+      /** What `cluster.address` is. */
+      bind: text.optional(),
+      /** Nodes to join: `host[:port]`, several with commas. */
+      peer: checkedBy((value) => parseDiscovery(`nodes://${value}`)).optional(),
+    })
     .optional(),
+});
+
+/** What goes together, and what does not. */
+export const configSchema = configShape.superRefine(({ orchestration = {}, scopes, cluster }, context) => {
+  if (!orchestration.agent) return;
+  const refuse = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+  if (scopes?.global?.client) {
+    refuse(
+      ["orchestration", "agent"],
+      "it does without a shared store, and [scopes.global.client] names one: keep one of them",
+    );
+  }
+  if (cluster?.serf === false) refuse(["cluster", "serf"], "orchestration.agent needs serf");
+  if (cluster?.discovery && orchestration.peer) {
+    refuse(["orchestration", "peer"], "cluster.discovery says how the nodes find each other: keep one of them");
+  }
 });
 export type Config = z.infer<typeof configSchema>;
 

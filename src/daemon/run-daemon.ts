@@ -3,7 +3,9 @@ import type { RequestListener, Server } from "node:http";
 import { loneNode } from "../api/node-routes.ts";
 import { createApi } from "../api/server.ts";
 import type { Cluster } from "../cluster/cluster.ts";
+import type { Log } from "../controller/context.ts";
 import type { Libnetwork } from "../controller/libnetwork.ts";
+import { StorelessStore } from "../controller/storeless/storeless-store.ts";
 import { createLibnetwork } from "../create-libnetwork.ts";
 import { errorText, NetworkError } from "../errors.ts";
 import { AdvertisedPlace, startCluster } from "./cluster.ts";
@@ -73,9 +75,8 @@ const listenAddresses = (options: DaemonOptions, config: Config): readonly Liste
   return (hosts.length > 0 ? hosts : [defaultSocket]).map((host) => parseListenAddress(host.trim()));
 };
 
-const warnIgnored = ({ datastore, orchestration }: Config, logger: Logger): void => {
+const warnIgnored = ({ datastore }: Config, logger: Logger): void => {
   if (datastore) logger.log("warning", "[datastore] has no effect: use [scopes.global.client]");
-  if (orchestration?.agent) logger.log("warning", "[orchestration] has no effect in this version");
 };
 
 const serve = async (options: DaemonOptions, config: Config, logger: Logger): Promise<void> => {
@@ -87,7 +88,9 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
   const stopped = stopSignal(logger);
   const began = performance.now();
   const place = new AdvertisedPlace(config, logger, options.env);
+  const log: Log = (level, message) => logger.log(level, message);
   let cluster: Cluster | undefined;
+  let storeless: StorelessStore | undefined;
   let controller: Libnetwork | undefined;
   try {
     controller = await createLibnetwork({
@@ -97,11 +100,18 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       ...(daemon.defaultNetwork !== undefined && { defaultNetwork: daemon.defaultNetwork }),
       ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
       ...(store && { globalStore: store }),
+      ...(config.orchestration?.agent && {
+        globalStore: async (local) => {
+          storeless = await StorelessStore.open(local, log);
+          return storeless;
+        },
+      }),
       place: (host) => place.of(host),
       nodeName: (id) => cluster?.nodes().find((node) => node.id === id)?.name ?? id,
-      log: (level, message) => logger.log(level, message),
+      log,
     });
     cluster = await startCluster({ config, store, place, instance: controller.node, logger, version: options.version });
+    if (cluster) storeless?.connect(cluster, controller.node);
     const api = createApi({
       controller,
       nodes: cluster ?? loneNode(controller.node, options.version),
@@ -114,8 +124,10 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
     logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
     await closeServers(servers);
   } finally {
+    await storeless?.disconnect();
     await cluster?.close();
     await controller?.close();
+    await storeless?.close();
     await store?.close();
   }
 };

@@ -47,6 +47,15 @@ describe("the configuration of a host", () => {
     expect(config).toEqual({ daemon: { debug: true } });
   });
 
+  it("names the other hosts where there is no store", () => {
+    const config = parseConfig(daemonConfig(planLab({ store: "storeless" }), 2), "dnet.toml");
+    expect(config).toEqual({
+      daemon: { debug: true },
+      orchestration: { agent: true, bind: "172.17.0.4", peer: "172.17.0.3,172.17.0.5" },
+    });
+    expect(daemonConfig(planLab({ store: "storeless", hosts: 1 }), 1)).not.toContain("peer");
+  });
+
   it("quotes what it is given", () => {
     const text = 'a"b\\c\n[x]';
     const plan = planLab({ daemon: { defaultNetwork: text } });

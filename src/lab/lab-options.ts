@@ -1,6 +1,6 @@
 import { badRequest, shown } from "../errors.ts";
 import { firstPort, hostAddress, lan, maxHosts } from "./addresses.ts";
-import { type StoreKind, storeKinds } from "./lab-state.ts";
+import { type ServerKind, type StoreKind, storeKinds } from "./lab-state.ts";
 
 type Scalar = string | number | boolean;
 
@@ -40,7 +40,7 @@ export const planLab = (options: LabOptions): LabPlan => {
   }
   if (store === "embedded-single" && hosts > 1) {
     throw badRequest("lab-options", "the embedded store is one host's own: embedded-single goes with --hosts 1", {
-      hint: "several hosts share a store: --store etcd or --store consul",
+      hint: "several hosts share a store (--store etcd, --store consul) or go without (--store storeless)",
     });
   }
   const port = options.port ?? firstPort;
@@ -52,8 +52,7 @@ export const planLab = (options: LabOptions): LabPlan => {
 };
 
 /** Where the store listens, from inside. */
-export const storeEndpoint = (kind: Exclude<StoreKind, "embedded-single">): string =>
-  `${lan.store}:${kind === "consul" ? 8500 : 2379}`;
+export const storeEndpoint = (kind: ServerKind): string => `${lan.store}:${kind === "consul" ? 8500 : 2379}`;
 
 const table = (name: string, entries: Readonly<Record<string, Scalar>>): string =>
   // JSON's strings, numbers and booleans are TOML's too.
@@ -62,9 +61,19 @@ const table = (name: string, entries: Readonly<Record<string, Scalar>>): string 
     .join("");
 
 /** The configuration of a host's daemon, as the walk-through has it. @param n from 1 */
-export const daemonConfig = ({ store, daemon, cluster }: LabPlan, n: number): string => {
+export const daemonConfig = ({ hosts, store, daemon, cluster }: LabPlan, n: number): string => {
   const own = table("daemon", { debug: true, ...daemon });
   if (store === "embedded-single") return own;
+  if (store === "storeless") {
+    const others = Array.from({ length: hosts }, (_, index) => index + 1).filter((other) => other !== n);
+    const peer = others.map(hostAddress).join(",");
+    const orchestration = { agent: true, bind: hostAddress(n), ...(peer !== "" && { peer }) };
+    return [
+      own,
+      ...(Object.keys(cluster).length > 0 ? [table("cluster", cluster)] : []),
+      table("orchestration", orchestration),
+    ].join("\n");
+  }
   const address = `${storeEndpoint(store)}/dnet`;
   return [
     own,

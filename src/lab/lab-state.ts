@@ -1,7 +1,11 @@
 /** What a lab looks like at one moment; what its supervisor answers, what `dnet lab ls --format json` prints. */
 
-export const storeKinds = ["consul", "etcd", "embedded-single"] as const;
+/** `storeless`: several hosts that know each other by gossip alone. */
+export const storeKinds = ["consul", "etcd", "embedded-single", "storeless"] as const;
 export type StoreKind = (typeof storeKinds)[number];
+/** Those that are servers. */
+export type ServerKind = Exclude<StoreKind, "embedded-single" | "storeless">;
+export const isServer = (kind: StoreKind): kind is ServerKind => kind === "consul" || kind === "etcd";
 
 /** A set of namespaces that stands for a machine. */
 export interface PlaceState {
@@ -19,7 +23,7 @@ export interface LabHostState extends PlaceState {
 }
 
 export interface LabStoreState extends PlaceState {
-  readonly kind: Exclude<StoreKind, "embedded-single">;
+  readonly kind: ServerKind;
   /** `172.17.0.2:8500`, from inside. */
   readonly endpoint: string;
   readonly server: "running" | "stopped";

@@ -15,6 +15,7 @@ const packages = {
   nft: "nftables",
   etcd: "etcd-server",
   etcdctl: "etcd-client",
+  serf: "serf",
 } as const;
 type Program = keyof typeof packages;
 
@@ -43,7 +44,8 @@ const find = (program: string): string | undefined =>
 /** @throws NetworkError `no-program` that names the packages to install */
 export const requirePrograms = (store: StoreKind): void => {
   const always: readonly Program[] = ["unshare", "nsenter", "mount", "hostname", "ip", "nft"];
-  const needed: readonly Program[] = store === "etcd" ? [...always, "etcd", "etcdctl"] : always;
+  const more: Partial<Record<StoreKind, readonly Program[]>> = { etcd: ["etcd", "etcdctl"], storeless: ["serf"] };
+  const needed = [...always, ...(more[store] ?? [])];
   const missing = needed.filter((program) => find(program) === undefined);
   if (missing.length > 0) {
     const names = [...new Set(missing.map((program) => packages[program]))].join(" ");

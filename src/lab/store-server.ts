@@ -1,5 +1,5 @@
 import { lan } from "./addresses.ts";
-import type { StoreKind } from "./lab-state.ts";
+import type { ServerKind } from "./lab-state.ts";
 import type { Place } from "./place.ts";
 import { findConsul } from "./programs.ts";
 import { Service } from "./service.ts";
@@ -29,7 +29,7 @@ const question = {
 } as const;
 
 /** @param directory the place's, as the caller sees it */
-export const storeServer = (kind: Exclude<StoreKind, "embedded-single">, place: Place, directory: string): Service =>
+export const storeServer = (kind: ServerKind, place: Place, directory: string): Service =>
   new Service({
     name: "store",
     place,

@@ -6,7 +6,7 @@ import { daemonPort, hostAddress, hostName, lan, outside } from "./addresses.ts"
 import { writeInitScripts } from "./init-scripts.ts";
 import { LabNetwork } from "./lab-network.ts";
 import { daemonConfig, type LabPlan, storeEndpoint } from "./lab-options.ts";
-import type { LabHostState, LabState } from "./lab-state.ts";
+import { isServer, type LabHostState, type LabState } from "./lab-state.ts";
 import type { Place } from "./place.ts";
 import { projectRoot } from "./programs.ts";
 import { Relay } from "./relay.ts";
@@ -76,7 +76,7 @@ export class Supervisor {
       this.#relays.push(await Relay.listen(port + n - 1, this.#socketOf(hostName(n))));
     }
     progress(`LAN ${lan.prefix}, gateway ${lan.gateway}, outside ${outside.address}`);
-    if (store !== "embedded-single") {
+    if (isServer(store)) {
       const directory = makePlaceDirectory(this.#plan, this.#directory, "store");
       const place = await this.#network.addMachine("store", lan.store);
       const server = storeServer(store, place, directory);
@@ -115,7 +115,7 @@ export class Supervisor {
       lan: place("lan", lan.gateway, this.#network.lan),
       outside: place("outside", outside.address, this.#outside),
       ...(this.#store &&
-        kind !== "embedded-single" && {
+        isServer(kind) && {
           store: {
             ...place("store", lan.store, this.#store.place),
             kind,
@@ -200,7 +200,7 @@ export class Supervisor {
 
   get #storeServer(): Service {
     if (this.#store) return this.#store.server;
-    throw badRequest("lab-options", "this lab has no store of its own (embedded-single)");
+    throw badRequest("lab-options", `this lab has no store of its own (${this.#plan.store})`);
   }
 
   #daemonOf(name: string, place: Place): Service {
@@ -227,7 +227,7 @@ const makePlaceDirectory = ({ hosts, store }: LabPlan, lab: string, name: string
   const names = [
     ["127.0.0.1", "localhost"],
     ["::1", "localhost"],
-    ...(store === "embedded-single" ? [] : [[lan.store, "store"]]),
+    ...(isServer(store) ? [[lan.store, "store"]] : []),
     ...Array.from({ length: hosts }, (_, index) => [hostAddress(index + 1), hostName(index + 1)]),
   ];
   writeFileSync(join(directory, "hosts"), names.map((line) => `${line.join("\t")}\n`).join(""));

@@ -64,7 +64,7 @@ loopback ports 41000, 41001, ... lead in, one to each daemon. As an ordinary use
     {
       names: ["store"],
       kind: "string",
-      help: "consul, etcd, or embedded-single: one host without a cluster",
+      help: "consul, etcd, storeless (gossip alone), or embedded-single: one host without a cluster",
       standard: "etcd",
     },
     { names: ["name"], kind: "string", help: "The lab's name", standard: "lab" },
