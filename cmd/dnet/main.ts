@@ -27,6 +27,8 @@ void main(process.argv.slice(2), {
   version,
   runDaemon: async (flags: DaemonFlags) => {
     const { runDaemon } = await import("../../src/daemon/run-daemon.ts");
+    // Who read the log may go; the daemon stays, and an error of writing must not be written.
+    process.stderr.on("error", () => undefined);
     return runDaemon({ ...flags, env: process.env, version, write: (line) => process.stderr.write(line) });
   },
 }).then((status) => {
