@@ -32,7 +32,7 @@ describe("routes of the host", () => {
       const vpn = { to: parsePrefix("172.16.0.0/12"), via: parseIp("10.8.0.1"), device: "tun0" };
       for (const routes of [[vpn], [vpn], [], [vpn]]) {
         kernel.changeRoutes(routes);
-        await vi.advanceTimersByTimeAsync(2_000);
+        await vi.advanceTimersByTimeAsync(6_000);
       }
       conditions.close();
       kernel.changeRoutes([]);

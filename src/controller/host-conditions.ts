@@ -11,8 +11,8 @@ export interface OwnSubnet {
   readonly devices: readonly string[];
 }
 
-/** Milliseconds between two looks at the same thing. */
-const pause = 1_000;
+/** Milliseconds from a change of routes to the look at them: networks that come and go change them too, and reading all costs. */
+const pause = 5_000;
 /** Milliseconds between two looks at how full the tables of neighbours are, and at others' chains. */
 const neighborPause = 10_000;
 /** Share of a table of neighbours that is worth a warning. */

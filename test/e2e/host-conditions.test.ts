@@ -62,7 +62,7 @@ it("a route that appears later and overlaps a network is warned of, once", async
   const part = subnet?.pool.replace(/0\/24$/, "128/25") ?? "";
   shell(`ip route add ${part} dev lo; ip route add 198.51.100.0/24 dev lo`);
   const warnings = () => lab.log.filter((line) => line.includes("overlaps"));
-  await eventually("it is warned of", () => warnings().length > 0);
+  await eventually("it is warned of", () => warnings().length > 0, 30_000);
   shell("ip route delete 198.51.100.0/24 dev lo");
   expect(warnings()).toEqual([
     `warning the host's route to ${part} dev lo overlaps ${subnet?.pool} of network web: sandboxes or what is behind the route may not be reached`,
