@@ -176,6 +176,7 @@ export class Libnetwork implements Controller {
               state,
               kernel,
               table: `${table}_ports`,
+              firewall: table,
               sockets: options.portSockets ?? new KernelPortSockets(kernel),
               locks,
               log,

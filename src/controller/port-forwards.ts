@@ -1,3 +1,4 @@
+import type { ReachablePort } from "../linux/firewall.ts";
 import type { PortForward } from "../linux/firewall-ports.ts";
 import { type FlowMatch, hostNamespace, type Operation } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
@@ -20,7 +21,20 @@ export interface PortTargets {
   readonly 6?: PortTarget;
   /** The network's default for ports published without an address. */
   readonly hostAddress?: Ip;
+  /** The ports are reached at the endpoints' own addresses, too. */
+  readonly routed?: boolean;
 }
+
+/** What the host lets through to sandboxes' own addresses, whichever host address their ports are bound to. */
+export const reachablePorts = (ports: readonly PublishedPort[], targets: PortTargets): readonly ReachablePort[] =>
+  targets.routed
+    ? ([4, 6] as const).flatMap((family) => {
+        const address = targets[family]?.address;
+        return address === undefined
+          ? []
+          : ports.map(({ protocol, port, count }) => ({ address, protocol, port, count }));
+      })
+    : [];
 
 /** For clients on the loopback. */
 export const relayTarget = (targets: PortTargets): RelayTarget => ({

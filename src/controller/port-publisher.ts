@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { errorText, forbidden, internal } from "../errors.ts";
+import { firewallReach, firewallUnreach, type ReachablePort } from "../linux/firewall.ts";
 import {
   type ExplainedForward,
   explainForward,
@@ -18,7 +19,7 @@ import { type HeldPorts, isRelayed, type PortSlot, type PortSockets } from "../p
 import { asPublished, parseRequest, publishedText, requestText } from "../ports/port-text.ts";
 import type { Log } from "./context.ts";
 import type { Locks } from "./locks.ts";
-import { flowFlush, type PortTargets, portForwards, relayTarget } from "./port-forwards.ts";
+import { flowFlush, type PortTargets, portForwards, reachablePorts, relayTarget } from "./port-forwards.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
 
@@ -50,6 +51,12 @@ interface Active {
 /** Milliseconds between two tries to take ports back that another program took while no daemon held them. */
 const retryInterval = 5_000;
 
+/** Elements of a set: the same one twice is one. */
+const reachOf = (active: Active | undefined): readonly ReachablePort[] =>
+  active
+    ? [...new Map(reachablePorts(active.ports, active.targets).map((one) => [JSON.stringify(one), one])).values()]
+    : [];
+
 const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">) => portForwards(ports, targets);
 
 const publishedOf = (sandbox: SandboxRecord): readonly PublishedPort[] =>
@@ -74,6 +81,7 @@ export class PortPublisher {
   /** The nftables table, with its family. */
   readonly table: string;
   readonly #name: string;
+  readonly #firewall: string | undefined;
   readonly #state: State;
   readonly #kernel: Kernel;
   readonly #sockets: PortSockets;
@@ -91,12 +99,15 @@ export class PortPublisher {
     readonly kernel: Kernel;
     /** Name of the nftables table, of family inet. */
     readonly table: string;
+    /** Name of the firewall's own table, where ports of routed networks are let in. */
+    readonly firewall?: string;
     readonly sockets: PortSockets;
     readonly locks: Locks;
     readonly log: Log;
   }) {
     this.table = `inet ${options.table}`;
     this.#name = options.table;
+    this.#firewall = options.firewall;
     this.#state = options.state;
     this.#kernel = options.kernel;
     this.#sockets = options.sockets;
@@ -112,6 +123,11 @@ export class PortPublisher {
   /** The batch that makes the whole table as it should be, whatever is there; or removes it. */
   ruleset(): string {
     return portsRuleset(this.#name, [...this.#active.values()].flatMap(forwardsOf));
+  }
+
+  /** What the firewall's own table lets in at sandboxes' own addresses. */
+  reachable(): readonly ReachablePort[] {
+    return [...this.#active.values()].flatMap(reachOf);
   }
 
   /** How a port of this host is led on, and why; nothing where it is not. */
@@ -239,7 +255,7 @@ export class PortPublisher {
       plan: () => {
         taken = true;
         this.#set(sandbox, after);
-        return this.#plan(old, next);
+        return plan(this.#plan(old, next), ...this.#reach(reachOf(before), reachOf(after)));
       },
       settle: async () => {
         for (const held of unused) await held.close();
@@ -254,7 +270,8 @@ export class PortPublisher {
         if (!taken) return;
         // Whoever put the table back in the meantime put it back with this change in it.
         try {
-          await this.#kernel.teardown(this.#plan(next, old));
+          const back = this.#reach(reachOf(after), reachOf(before));
+          await this.#kernel.teardown(plan(this.#plan(next, old), ...back));
         } catch (error) {
           this.#log("error", `could not take published ports back: ${errorText(error)}`);
         }
@@ -265,6 +282,14 @@ export class PortPublisher {
   #set(sandbox: string, active: Active | undefined): void {
     if (active) this.#active.set(sandbox, active);
     else this.#active.delete(sandbox);
+  }
+
+  #reach(old: readonly ReachablePort[], next: readonly ReachablePort[]): readonly Operation[] {
+    const table = this.#firewall;
+    if (table === undefined || old.length + next.length === 0) return [];
+    const lead = (from: readonly ReachablePort[], to: readonly ReachablePort[]) =>
+      (from.length > 0 ? firewallUnreach(table, from) : "") + (to.length > 0 ? firewallReach(table, to) : "");
+    return [{ op: "nft.apply", namespace: hostNamespace, script: lead(old, next), undo: lead(next, old) }];
   }
 
   /** The table goes with its last port: who publishes nothing pays for no hook. */

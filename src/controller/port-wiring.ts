@@ -15,7 +15,7 @@ export const portTargets = (
   endpoints: readonly EndpointRecord[],
   sandbox: SandboxRecord,
 ): PortTargets => {
-  const targets: { 4?: PortTarget; 6?: PortTarget; hostAddress?: Ip } = {};
+  const targets: { 4?: PortTarget; 6?: PortTarget; hostAddress?: Ip; routed?: boolean } = {};
   const seen = new Set<Family>();
   for (const endpoint of [...endpoints].sort(byPriority)) {
     const { gateways, publish } = attachmentOf(context, endpoint, sandbox);
@@ -25,6 +25,7 @@ export const portTargets = (
       const address = endpoint.addresses.find((own) => prefixFamily(own) === family);
       if (!publish || address === undefined) continue;
       targets[family] = { address: addressOf(address), subnet: prefixOf(address) };
+      if (publish.routed) targets.routed = true;
       if (family === 4 && publish.hostAddress !== undefined) targets.hostAddress = publish.hostAddress;
     }
   }

@@ -92,7 +92,11 @@ export interface Attachment {
    * Present where the host's NAT reaches the endpoint: ports of the sandbox lead to it while it carries the default route.
    * `hostAddress` is the address that they are bound to where none was asked for; absent: every address of the host.
    */
-  readonly publish?: { readonly hostAddress?: Ip };
+  readonly publish?: {
+    readonly hostAddress?: Ip;
+    /** The network is routed: its published ports are reached at the endpoint's own address, too. */
+    readonly routed?: boolean;
+  };
   /** Next hops for the sandbox's default routes, at most one a family; none on internal networks. */
   readonly gateways: readonly Ip[];
 }

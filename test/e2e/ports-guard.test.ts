@@ -50,3 +50,40 @@ it("26: published ports are back after a flush of all rules, and what is establi
   }
   await lab.removeAll();
 });
+
+it("routed networks: a published port is reached at the sandbox's own address, another port is not", async () => {
+  await lab.start();
+  ok(
+    "network",
+    "create",
+    "-o",
+    "com.docker.network.bridge.gateway_mode_ipv4=routed",
+    "--subnet",
+    "172.30.0.0/24",
+    "web",
+  );
+  await lab.run(
+    "c1",
+    "web",
+    ["-p", "8080:80"],
+    [
+      ["tcp", 80],
+      ["tcp", 81],
+    ],
+  );
+  const { outside } = lab;
+  outside.exec("ip", "route", "add", "172.30.0.0/24", "via", "203.0.113.1");
+  try {
+    const greeting = (port: number) =>
+      outside
+        .exec("timeout", "3", "bash", "-c", `exec 3<>/dev/tcp/172.30.0.2/${port} && head -n 1 <&3 || echo closed`)
+        .trim();
+    expect(greeting(80)).toBe(`c1 80 ${Outside.address}`);
+    expect(() => greeting(81)).toThrow();
+    ok("service", "detach", "c1", "c1.web");
+    ok("service", "attach", "c1", "c1.web");
+    expect(greeting(80)).toBe(`c1 80 ${Outside.address}`);
+  } finally {
+    outside.exec("ip", "route", "delete", "172.30.0.0/24");
+  }
+});

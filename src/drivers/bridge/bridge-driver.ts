@@ -126,7 +126,10 @@ export const bridgeDriver = (): NetworkDriver => ({
     return {
       hostLink,
       ...(!network.internal && {
-        publish: hostAddress === undefined || hostAddress === "0.0.0.0" ? {} : { hostAddress },
+        publish: {
+          ...(hostAddress !== undefined && hostAddress !== "0.0.0.0" && { hostAddress }),
+          ...(([4, 6] as const).some((family) => gatewayMode(network, family) === "routed") && { routed: true }),
+        },
       }),
       ...(guarded && {
         guarded: { port: hostLink, mac: endpoint.mac, addresses: endpoint.addresses.map(addressOf) },
