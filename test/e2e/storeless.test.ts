@@ -132,5 +132,12 @@ describe("a network of hosts without a store", () => {
     expect(await fdb(one)).not.toContain("02:42:0a:09:03:00");
     await service(three, "c");
     await eventually("a reaches c once more", () => reaches(one, "c-a", "c"), patient);
+
+    // A network goes from a host when nothing of that host is in it, whatever others have there.
+    expect((await three.dnet("network", "rm", "multihost")).stderr).toContain("has active endpoints");
+    await ok(three, "container", "rm", "c-c");
+    await ok(three, "network", "rm", "multihost");
+    expect(await services(three)).toEqual([]);
+    await eventually("c is gone for good", async () => (await services(one)).join() === "a,b,d,spare", patient);
   });
 });

@@ -33,6 +33,8 @@ const create: Command = {
     "dnet network create web",
     "dnet network create -d bridge --subnet 10.50.0.0/16 --ip-range 10.50.1.0/24 db",
     "dnet network create --internal -o com.docker.network.driver.mtu=1400 backend",
+    // Without a shared store, on each host with an --ip-range of its own.
+    "dnet network create -d overlay --id=$ID --subnet 10.9.0.0/16 --ip-range 10.9.1.0/24 -o com.docker.network.driver.overlay.vxlanid_list=700 multihost",
   ],
   async run({ client, print, json }, args) {
     const subnets = args.list("subnet");

@@ -27,14 +27,19 @@ export class AnnouncedList {
     return [...this.#entries.values()].map(({ announcement }) => announcement).sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  ids(): readonly string[] {
+    return [...this.#entries.keys()];
+  }
+
   has(id: string): boolean {
     return this.#entries.has(id);
   }
 
   /** @returns false where it was there already, the same */
   put(announcement: Announcement): boolean {
-    const sum = sumOf(announcement);
     const before = this.#entries.get(announcement.id);
+    if (before?.announcement === announcement) return false;
+    const sum = sumOf(announcement);
     if (before?.sum === sum) return false;
     this.#entries.set(announcement.id, { announcement, sum });
     this.#digest ^= sum ^ (before?.sum ?? 0n);

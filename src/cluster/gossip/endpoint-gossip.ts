@@ -153,7 +153,7 @@ export class EndpointGossip {
   /** What this node has now: what differs from before is told. */
   update(own: readonly Announcement[]): void {
     const ids = new Set(own.map(({ id }) => id));
-    for (const { id } of this.#own.values()) {
+    for (const id of this.#own.ids()) {
       if (!ids.has(id) && this.#own.remove(id)) this.#tell({ remove: id });
     }
     for (const put of own) if (this.#own.put(put)) this.#tell({ put });
@@ -163,7 +163,7 @@ export class EndpointGossip {
     this.#closed = true;
     this.#cancelSign();
     for (const end of this.#ends) end();
-    await this.#pulls.close();
+    this.#pulls.close();
     await this.#sending;
   }
 
@@ -283,6 +283,7 @@ export class EndpointGossip {
     const member = this.#members.get(node);
     if (!member?.serf || member.state !== "alive") return;
     const { mark, list } = await fetchList(bus, member.serf.name, signal);
+    signal.throwIfAborted();
     const others = [...this.#known].reduce((sum, [id, known]) => sum + (id === node ? 0 : known.list.size), 0);
     if (others + list.size > maxKnown) throw new Error(`more than ${maxKnown} services on other nodes`);
     const before = this.#known.get(node)?.list.digest;

@@ -34,7 +34,7 @@ export class Pulls {
   readonly #options: PullsOptions;
   readonly #pulls = new Map<string, Pull>();
   readonly #abort = new AbortController();
-  readonly #running = new Set<Promise<void>>();
+  #running = 0;
 
   constructor(options: PullsOptions) {
     this.#options = options;
@@ -64,18 +64,18 @@ export class Pulls {
     return this.#pulls.get(node)?.noted.splice(0) ?? [];
   }
 
-  async close(): Promise<void> {
+  /** What is under way comes to nothing. */
+  close(): void {
     this.#abort.abort();
     for (const { cancel } of this.#pulls.values()) cancel();
-    await Promise.all(this.#running);
   }
 
   #arm(node: string, pull: Pull, delay: number): void {
     pull.state = "waiting";
     pull.cancel = this.#options.clock.after(delay, () => {
-      if (this.#running.size >= lanes) return this.#arm(node, pull, rest / 4);
-      const run = this.#run(node, pull).finally(() => this.#running.delete(run));
-      this.#running.add(run);
+      if (this.#running >= lanes) return this.#arm(node, pull, rest / 4);
+      this.#running++;
+      void this.#run(node, pull).finally(() => this.#running--);
     });
   }
 

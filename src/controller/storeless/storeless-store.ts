@@ -16,7 +16,8 @@ import type {
 } from "../../store/store.ts";
 import type { Log } from "../context.ts";
 import { endpointKeys } from "../endpoint-manager.ts";
-import { type EndpointRecord, endpointRecord, keys, type NetworkRecord, networkRecord } from "../records.ts";
+import { type EndpointRecord, endpointRecord, keys, type NetworkRecord } from "../records.ts";
+import { OwnRecords } from "./own-records.ts";
 import { announcementOf, type Resolved, resolve } from "./resolve.ts";
 
 const scope = "global/";
@@ -36,7 +37,7 @@ export class StorelessStore implements Store {
   readonly #log: Log;
   /** Everything as it is read: derived from the local store and the announcements. */
   readonly #view = new MemoryStore();
-  readonly #own = new Map<string, Json>();
+  readonly #own = new OwnRecords(scope);
   /** Endpoints of others as shown, by id. */
   readonly #shown = new Map<string, EndpointRecord>();
   /** Names under which this node's endpoints are shown that have lost theirs, by id. */
@@ -64,7 +65,7 @@ export class StorelessStore implements Store {
     }
     store.#remembered = rememberedOf([...store.#shown.values()]);
     const shown = [...store.#shown.values()].flatMap(entriesOf);
-    await inBatches(store.#view, { puts: [...[...store.#own].map(([key, value]) => ({ key, value })), ...shown] });
+    await inBatches(store.#view, { puts: [...store.#own.entries(), ...shown] });
     return store;
   }
 
@@ -78,7 +79,7 @@ export class StorelessStore implements Store {
       ...options,
       bus,
       self,
-      own: this.#ownEndpoints().map(announcementOf),
+      own: this.#own.announcements(),
       remembered: this.#remembered,
       onChange: () => this.#catchUp(),
       log: this.#log,
@@ -149,7 +150,7 @@ export class StorelessStore implements Store {
     const touched = [...puts.map(({ key }) => key), ...deletes].some((key) => key.startsWith(`${scope}networks/`));
     const result = await this.#view.transact({ puts, deletes });
     if (touched) await this.#show();
-    this.#gossip?.update(this.#ownEndpoints().map(announcementOf));
+    this.#gossip?.update(this.#own.announcements());
     return result;
   }
 
@@ -157,7 +158,7 @@ export class StorelessStore implements Store {
   #ownWrites(puts: readonly Put[], deletes: readonly string[]) {
     const ownName = (key: string): string | undefined =>
       this.#names.has(key.slice(key.lastIndexOf("/") + 1)) && key.startsWith(`${scope}endpoints/`)
-        ? endpointRecord.safeParse(this.#own.get(key)).data?.name
+        ? this.#own.endpoint(key)?.name
         : undefined;
     return {
       puts: puts.map(({ key, value }) => {
@@ -204,21 +205,10 @@ export class StorelessStore implements Store {
           hint: `without a shared store its name, aliases and addresses take at most about ${maxAnnouncementBytes - 120} bytes`,
         });
       }
-      if (!this.#own.has(key) && this.#ownEndpoints().length >= maxAnnouncements) {
+      if (!this.#own.has(key) && this.#own.size >= maxAnnouncements) {
         throw forbidden("too-many-services", `this node has ${maxAnnouncements} services on networks without a store`);
       }
     }
-  }
-
-  #ownEndpoints(): readonly EndpointRecord[] {
-    return this.#ownRecords<EndpointRecord>("endpoints/", (value) => endpointRecord.safeParse(value));
-  }
-
-  #ownRecords<T>(room: string, parse: (value: Json) => { readonly data?: T | undefined }): readonly T[] {
-    return [...this.#own].flatMap(([key, value]) => {
-      const record = key.startsWith(`${scope}${room}`) ? parse(value).data : undefined;
-      return record === undefined ? [] : [record];
-    });
   }
 
   /** What others announced is shown soon: many announcements at once make one change. */
@@ -234,11 +224,11 @@ export class StorelessStore implements Store {
   async #show(): Promise<void> {
     this.#behind = false;
     const others = this.#gossip?.others() ?? this.#remembered;
-    const endpoints = this.#ownEndpoints();
+    const endpoints = this.#own.endpoints();
     const ids = new Set(endpoints.map(({ id }) => id));
     const wanted = new Map<string, EndpointRecord>();
     const names = new Map<string, string>();
-    for (const network of this.#ownRecords<NetworkRecord>("networks/", (value) => networkRecord.safeParse(value))) {
+    for (const network of this.#own.networks()) {
       const own = endpoints.filter((endpoint) => endpoint.network === network.id);
       const resolved = resolve(network, own, others, ids);
       this.#complain(network, resolved);

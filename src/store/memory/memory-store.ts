@@ -13,7 +13,7 @@ interface Kept {
   readonly lease: string | undefined;
 }
 
-/** A store in memory, for tests: with faults to inject and a clock of the test's own. */
+/** A store in memory: of what is derived, and for tests, with faults to inject and a clock of the test's own. */
 export class MemoryStore implements Store {
   /** Called at every point; what it throws (or rejects with), the operation fails with. */
   fault: (point: FaultPoint) => void | Promise<void> = () => undefined;
