@@ -44,9 +44,13 @@ describe("ACLs", () => {
   const start = async (): Promise<ConsulServer> => {
     const server = new ConsulServer({
       config: 'acl { enabled = true default_policy = "deny" tokens { master = "root-token" } }',
-      probe: async () =>
-        (await consulRequest("PUT", "127.0.0.1:8500", "/v1/kv/probe", "1", root).catch(() => undefined))?.status ===
-        200,
+      probe: async () => {
+        const ask = (method: string, path: string, body: string) =>
+          consulRequest(method, "127.0.0.1:8500", path, body, root).catch(() => undefined);
+        if ((await ask("PUT", "/v1/kv/probe", "1"))?.status !== 200) return false;
+        // Sessions are the node's: it must be in the catalog.
+        return ((await ask("GET", "/v1/catalog/nodes", ""))?.body ?? "[]").startsWith("[{");
+      },
     });
     started.push(server);
     await server.start();
