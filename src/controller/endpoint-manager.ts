@@ -4,6 +4,7 @@ import { macFromIp } from "../net/mac.ts";
 import { addressOf, type InterfaceAddress, prefixContains, prefixFamily } from "../net/prefix.ts";
 import type { AttachmentManager } from "./attachment-manager.ts";
 import { type Context, driverOf, isHere, requireEndpoint, requireNetwork } from "./context.ts";
+import { furtherFree, passOver } from "./further-free.ts";
 import type { CreateEndpoint } from "./model.ts";
 import { checkServiceName, newId } from "./names.ts";
 import { Presence } from "./presence.ts";
@@ -33,7 +34,7 @@ export class EndpointManager {
         if (state.endpointNamed(networkId, name)) {
           throw forbidden("endpoint-exists", `endpoint with name ${name} already exists in network ${network.name}`);
         }
-        const addresses = this.#chooseAddresses(network, request.addresses ?? []);
+        const addresses = this.#chooseAddresses(network, request.addresses ?? [], passOver(attempt));
         const first = addresses[0] && addressOf(addresses[0]);
         const mac = request.mac ?? (first && macFromIp(first));
         const record: EndpointRecord = {
@@ -76,7 +77,7 @@ export class EndpointManager {
     });
   }
 
-  #chooseAddresses(network: NetworkRecord, requested: readonly Ip[]): readonly InterfaceAddress[] {
+  #chooseAddresses(network: NetworkRecord, requested: readonly Ip[], skip: number): readonly InterfaceAddress[] {
     if (!driverOf(this.#context, network.driver).usesIpam) {
       if (requested.length > 0)
         throw badRequest("no-addresses", `driver ${network.driver} has no addresses to choose from`);
@@ -86,7 +87,7 @@ export class EndpointManager {
     if (outside !== undefined) {
       throw badRequest("address-outside", `invalid address: ${outside} is in no subnet of network ${network.name}`);
     }
-    const taken = this.#context.state.takenIn(network.id);
+    const taken = furtherFree(this.#context.state.takenIn(network.id), skip);
     const result: InterfaceAddress[] = [];
     for (const family of [4, 6] as const) {
       const subnets = network.subnets.filter(({ pool }) => prefixFamily(pool) === family);

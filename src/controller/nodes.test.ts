@@ -74,6 +74,26 @@ describe("what one node wrote", () => {
       if (one.status === "rejected") expect(one.reason).toMatchObject({ code: "endpoint-exists" });
   });
 
+  it("a node that others are always ahead of gets an address all the same", async () => {
+    const { global, a, b, network } = await pair();
+    const transact = global.transact.bind(global);
+    let ahead = 0;
+    let inside = false;
+    global.transact = async (transaction) => {
+      // Before every attempt of b, a takes the address that b is about to.
+      if (!inside && transaction.puts?.some(({ key }) => key.startsWith("global/endpoints/"))) {
+        inside = true;
+        await a.libnetwork.createEndpoint(network, { name: `ahead${ahead++}` });
+        inside = false;
+      }
+      return transact(transaction);
+    };
+    const late = await b.libnetwork.createEndpoint(network, { name: "late" });
+    await a.libnetwork.sync();
+    expect(a.libnetwork.endpoint(late.id).addresses).toEqual(late.addresses);
+    expect(ahead).toBeGreaterThan(1);
+  });
+
   it("networks take turns for pools and names", async () => {
     const global = new MemoryStore();
     const nodes = [await node(global), await node(global), await node(global)];
