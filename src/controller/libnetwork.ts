@@ -106,7 +106,7 @@ export class Libnetwork implements Controller {
     this.#presence = new Presence(context);
     this.#attachments = new AttachmentManager(context, this.#presence);
     this.#endpoints = new EndpointManager(context, this.#attachments);
-    this.#sandboxes = new SandboxManager(context, this.#presence);
+    this.#sandboxes = new SandboxManager(context, this.#presence, this.#attachments);
     this.#wayOut = new WayOut(context, {
       networks: this.#networks,
       endpoints: this.#endpoints,
@@ -186,9 +186,12 @@ export class Libnetwork implements Controller {
   }
 
   async #loadGlobal(signal?: AbortSignal): Promise<void> {
-    const { state, log } = this.#context;
-    if (!this.#follower) return state.load("global", signal);
-    state.remember("global", (await this.#copy?.load()) ?? []);
+    const { state, log, naming } = this.#context;
+    if (this.#follower) state.remember("global", (await this.#copy?.load()) ?? []);
+    else await state.load("global", signal);
+    // Names were made of the local records; what the store tells from here on comes as changes.
+    for (const endpoint of state.endpoints.values()) await naming.changed(endpoint, undefined);
+    if (!this.#follower) return;
     if (await this.#follower.start(signal)) return;
     log("warning", `the global store cannot be read: ${this.#follower.stale?.reason}; what was last known is used`);
   }
@@ -283,10 +286,19 @@ export class Libnetwork implements Controller {
     try {
       await this.#wayOut.adjust(sandboxId);
     } catch (error) {
-      await this.#attachments.detach(endpointId, sandboxId);
+      await this.#undoAttach(endpointId, sandboxId);
       throw error;
     }
     return sandboxInfo(this.#context, sandbox);
+  }
+
+  async #undoAttach(endpointId: string, sandboxId: string): Promise<void> {
+    try {
+      await this.#attachments.detach(endpointId, sandboxId);
+    } catch (error) {
+      // Somebody else may have been faster; why it is undone is what the caller must hear.
+      if (this.#context.state.endpoints.get(endpointId)?.sandbox?.id === sandboxId) throw error;
+    }
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {

@@ -1,5 +1,6 @@
 import { forbidden } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
+import type { AttachmentManager } from "./attachment-manager.ts";
 import { type Context, namespaceKey, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
@@ -12,10 +13,12 @@ import { attachmentOf, sandboxPlan } from "./wiring.ts";
 export class SandboxManager {
   readonly #context: Context;
   readonly #presence: Presence;
+  readonly #attachments: AttachmentManager;
 
-  constructor(context: Context, presence: Presence) {
+  constructor(context: Context, presence: Presence, attachments: AttachmentManager) {
     this.#context = context;
     this.#presence = presence;
+    this.#attachments = attachments;
   }
 
   async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
@@ -72,7 +75,15 @@ export class SandboxManager {
       const { state, kernel, naming } = this.#context;
       const work = this.#teardownPlan(record, endpoints);
       const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
-      for (const endpoint of global) await this.#removeShared(endpoint);
+      try {
+        for (const endpoint of global) await this.#removeShared(endpoint);
+      } catch (error) {
+        // Those that are gone from the store must not stay in a sandbox that does.
+        for (const endpoint of global.filter(({ id }) => !state.endpoints.has(id))) {
+          await this.#attachments.unwire(endpoint, undefined, record);
+        }
+        throw error;
+      }
       const local = endpoints.filter((endpoint) => !global.includes(endpoint));
       await state.commit("local", {
         deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],

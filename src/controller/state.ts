@@ -39,6 +39,9 @@ export class State extends RecordIndex {
   /** Brings a scope up to date with its store in one round trip; without it single keys are read again. */
   catchUp: Partial<Record<Scope, (signal?: AbortSignal) => Promise<void>>> = {};
 
+  /** Told of what was read past the watch, which will not tell it again. */
+  learned: Partial<Record<Scope, (changes: RecordChanges) => void>> = {};
+
   constructor(options: {
     readonly stores: Readonly<Record<Scope, Store>>;
     readonly newAddressSet: () => AddressSet;
@@ -171,8 +174,10 @@ export class State extends RecordIndex {
 
   async #read(scope: Scope, key: string, signal?: AbortSignal): Promise<StoreEntry | undefined> {
     const entry = await this.#stores[scope].get(`${scope}/${key}`, signal);
-    if (entry) this.#put(scope, key, entry);
-    else this.#delete(scope, key);
+    const changes = this.#tracking((change) =>
+      change(key, () => (entry ? this.#put(scope, key, entry) : this.#delete(scope, key))),
+    );
+    this.learned[scope]?.(changes);
     return entry;
   }
 
@@ -194,25 +199,32 @@ export class State extends RecordIndex {
     this.#seen[scope] = event.version;
     const puts = event.kind === "snapshot" ? event.entries : event.puts;
     const deletes = event.kind === "snapshot" ? this.#missing(scope, event.entries, event.version) : event.deletes;
+    const changes = this.#tracking((change) => {
+      for (const full of deletes) {
+        const key = bare(scope, full);
+        if (this.version(scope, key) <= event.version) change(key, () => this.#delete(scope, key));
+      }
+      for (const entry of puts) {
+        const key = bare(scope, entry.key);
+        const known = Math.max(this.version(scope, key), this.#deleted.get(entry.key) ?? 0);
+        if (known < entry.version) change(key, () => this.#put(scope, key, entry));
+      }
+    });
+    for (const [key, version] of this.#deleted) if (version <= event.version) this.#deleted.delete(key);
+    return changes;
+  }
+
+  /** @returns the records that work made others */
+  #tracking(work: (change: (key: string, write: () => void) => void) => void): RecordChanges {
     const networks = new Map<string, { before?: NetworkRecord; after?: NetworkRecord }>();
     const endpoints = new Map<string, { before?: EndpointRecord; after?: EndpointRecord }>();
-    const change = (key: string, work: () => void) => {
+    work((key, write) => {
       const [room] = key.split("/");
       const id = key.slice(key.lastIndexOf("/") + 1);
-      if (room === "networks") track(networks, this.networks, id, work);
-      else if (room === "endpoints") track(endpoints, this.endpoints, id, work);
-      else work();
-    };
-    for (const full of deletes) {
-      const key = bare(scope, full);
-      if (this.version(scope, key) <= event.version) change(key, () => this.#delete(scope, key));
-    }
-    for (const entry of puts) {
-      const key = bare(scope, entry.key);
-      const known = Math.max(this.version(scope, key), this.#deleted.get(entry.key) ?? 0);
-      if (known < entry.version) change(key, () => this.#put(scope, key, entry));
-    }
-    for (const [key, version] of this.#deleted) if (version <= event.version) this.#deleted.delete(key);
+      if (room === "networks") track(networks, this.networks, id, write);
+      else if (room === "endpoints") track(endpoints, this.endpoints, id, write);
+      else write();
+    });
     return { networks: [...networks.values()], endpoints: [...endpoints.values()] };
   }
 
