@@ -52,12 +52,8 @@ export class EndpointManager {
         const committed = await state.commit(
           network.scope,
           {
-            unchanged: [
-              keys.network(networkId),
-              keys.endpoint(networkId, id),
-              keys.endpointName(networkId, name),
-              ...owned,
-            ],
+            unchanged: [keys.network(networkId)],
+            absent: [keys.endpoint(networkId, id), keys.endpointName(networkId, name), ...owned],
             puts: [
               { key: keys.endpoint(networkId, id), value: record },
               { key: keys.endpointName(networkId, name), value: { endpoint: id } },
@@ -116,15 +112,16 @@ export class EndpointManager {
     return result;
   }
 
-  async delete(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
+  /** @returns what was removed; where it was attached elsewhere, this host still has to forget it as a peer */
+  async delete(id: string, force: boolean, signal?: AbortSignal): Promise<EndpointRecord> {
     const { state, locks } = this.#context;
     const found = requireEndpoint(this.#context, id);
     const held = [`endpoint:${id}`, ...sandboxLock(found), Presence.lock(found.network)];
-    const moved = await locks.hold(held, async () => {
+    const removed = await locks.hold(held, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const record = requireEndpoint(this.#context, id);
         // Attached or detached while this waited: who takes an interface out of a sandbox holds that sandbox's lock.
-        if (record.sandbox?.id !== found.sandbox?.id) return true;
+        if (record.sandbox?.id !== found.sandbox?.id) return undefined;
         if (record.sandbox && !force) throw this.#inUse(record, record.sandbox);
         const network = requireNetwork(this.#context, record.network);
         const change = { unchanged: [keys.endpoint(record.network, id)], deletes: endpointKeys(record) };
@@ -133,13 +130,13 @@ export class EndpointManager {
         const sandbox = isHere(this.#context, record) ? state.sandboxes.get(record.sandbox?.id ?? "") : undefined;
         if (sandbox) await this.#attachments.unwire(record, undefined, sandbox);
         else await this.#context.naming.changed(undefined, record);
-        return false;
+        return record;
       }
       throw internal("contention", "the service could not be removed: other nodes change it too often", {
         hint: "try again",
       });
     });
-    if (moved) await this.delete(id, force, signal);
+    return removed ?? this.delete(id, force, signal);
   }
 
   #inUse(record: EndpointRecord, { container, node }: NonNullable<EndpointRecord["sandbox"]>): NetworkError {

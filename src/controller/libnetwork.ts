@@ -271,9 +271,11 @@ export class Libnetwork implements Controller {
   }
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
-    const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
-    await this.#endpoints.delete(id, options.force ?? false, signal);
-    if (sandbox !== undefined) await this.#wayOut.adjust(sandbox);
+    const before = await this.#endpoints.delete(id, options.force ?? false, signal);
+    if (before.sandbox === undefined) return;
+    // The watch tells of what others change only.
+    await this.#presence.follow({ networks: [], endpoints: [{ before }] });
+    await this.#wayOut.adjust(before.sandbox.id);
   }
 
   async attach(

@@ -38,12 +38,8 @@ export class NetworkManager {
         const committed = await context.state.commit(
           record.scope,
           {
-            unchanged: [
-              keys.network(id),
-              keys.networkName(name),
-              ...segments,
-              ...(driver.usesIpam ? [keys.pools] : []),
-            ],
+            unchanged: driver.usesIpam ? [keys.pools] : [],
+            absent: [keys.network(id), keys.networkName(name), ...segments],
             puts: [
               { key: keys.network(id), value: record },
               { key: keys.networkName(name), value: { network: id } },

@@ -33,7 +33,7 @@ export class SandboxManager {
       const committed = await state.commit(
         "local",
         {
-          unchanged: [keys.sandbox(record.id), keys.container(container)],
+          absent: [keys.sandbox(record.id), keys.container(container)],
           puts: [
             { key: keys.sandbox(record.id), value: record },
             { key: keys.container(container), value: { sandbox: record.id } },

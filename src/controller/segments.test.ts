@@ -105,6 +105,12 @@ it("a host has a network while an endpoint of it is attached there, with the end
   await b.libnetwork.detach(c1.endpoint, c1.sandbox);
   await eventually("A forgets c1", () => fdb(a).includes("fdb.delete 02:42:0a:00:00:03 172.17.0.4"));
   expect(b.kernel.namespaces.has(path)).toBe(false);
+  // Taken by force from the node that it is attached on: forgotten here as well, although the watch tells nothing new.
+  await b.libnetwork.attach(c1.endpoint, c1.sandbox);
+  await eventually("A knows c1 again", () => fdb(a).length === 3);
+  await a.libnetwork.sync();
+  await a.libnetwork.deleteEndpoint(c1.endpoint, { force: true });
+  expect(fdb(a).slice(2)).toEqual(["fdb.add 02:42:0a:00:00:03 172.17.0.4", "fdb.delete 02:42:0a:00:00:03 172.17.0.4"]);
   await a.libnetwork.detach(c0.endpoint, c0.sandbox);
   expect(a.kernel.namespaces.has(path)).toBe(true);
   await a.libnetwork.deleteSandbox(a.libnetwork.sandboxes().find(({ containerId }) => containerId === "c2")?.id ?? "");

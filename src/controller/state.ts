@@ -15,9 +15,14 @@ export interface RecordChanges {
 export interface Change {
   /** Keys that must still be at the version last seen; where it does not exist yet, must still not exist. */
   readonly unchanged?: readonly string[];
+  /** Keys that must not exist, whatever is known here: what is unique is so because the store says so. */
+  readonly absent?: readonly string[];
   readonly puts?: readonly { readonly key: string; readonly value: Json }[];
   readonly deletes?: readonly string[];
 }
+
+/** Version of what is only remembered: the store has not been asked yet. */
+const remembered = -1;
 
 /** Milliseconds that are spent on learning whether a transaction whose answer got lost was committed. */
 const doubtDeadline = 400;
@@ -63,7 +68,7 @@ export class State extends RecordIndex {
 
   /** Takes in records kept from an earlier run, for as long as the store cannot be asked: whatever it says replaces them. */
   remember(scope: Scope, entries: readonly StoreEntry[]): void {
-    for (const { key, value } of entries) this.#put(scope, bare(scope, key), { key, value, version: 0 });
+    for (const { key, value } of entries) this.#put(scope, bare(scope, key), { key, value, version: remembered });
   }
 
   /** Version of a key as last seen; 0 where it does not exist. */
@@ -98,11 +103,20 @@ export class State extends RecordIndex {
     }
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
-      checks: (change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),
+      checks: [
+        ...(change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),
+        ...(change.absent ?? []).map((key) => ({ key: full(key), version: 0 })),
+      ],
       puts: (change.puts ?? []).map(({ key, value }) => ({ key: full(key), value })),
       deletes: (change.deletes ?? []).map(full),
     };
-    if ((await this.#settle(scope, signal)) && (change.unchanged ?? []).length > 0) return false;
+    // Decided on what nobody has confirmed: a key that is gone since then would pass for one that never was.
+    const unconfirmed = (change.unchanged ?? []).filter((key) => this.version(scope, key) === remembered);
+    if (unconfirmed.length > 0) {
+      await this.#learn(scope, unconfirmed, signal);
+      return false;
+    }
+    if ((await this.#settle(scope, signal)) && (transaction.checks ?? []).length > 0) return false;
     const store = this.#stores[scope];
     const written = [...(change.puts ?? []).map(({ key }) => key), ...(change.deletes ?? [])];
     let version: number;
