@@ -6,12 +6,13 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test demo bench setup packages clean
+.PHONY: help build check check-types check-lint check-unit test chaos demo bench setup packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
 	@echo "make demo     two sandboxes on a bridge network, in namespaces of its own (as root; under 30 s)"
 	@echo "make check    types, lint and unit tests (under 15 s, no root needed)"
 	@echo "make test     everything, as root, on real kernel objects"
+	@echo "make chaos    10 minutes of random operations on three nodes that break (as root; SECONDS=60 STORE=etcd SEED=1)"
 	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
 	@echo "make clean    remove what was built and installed here"
 
@@ -48,12 +49,17 @@ check-unit:
 test: check packages build
 	@$(RUN) $(BIN)/vitest run --project root
 
+chaos: build packages
+	@$(RUN) scripts/chaos.sh --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")
+
 demo: build packages
 	@scripts/demo.sh
 
 bench: build
 	@scripts/packages.sh dnsperf:dnsperf
 	@$(RUN) node bench/main.ts
+	@scripts/packages.sh && (scripts/consul.sh || true)
+	@$(RUN) node bench/cluster.ts
 
 clean:
 	rm -rf dist node_modules coverage .cache

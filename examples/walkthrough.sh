@@ -82,8 +82,9 @@ on dnet-1 pkill -TERM -f 'tcp://0.0.0.0:4567'
 wait
 
 section "1.3 Start multiple dnet on the same host: different data stores"
-config "$work/libnetwork-dnet-1.toml" '  dataDir = "/tmp/dnet1"'
-config "$work/libnetwork-dnet-2.toml" '  dataDir = "/tmp/dnet2"'
+# In place of the document's /tmp/dnet1 and /tmp/dnet2, which may be somebody's.
+config "$work/libnetwork-dnet-1.toml" "  dataDir = \"$work/dnet1\""
+config "$work/libnetwork-dnet-2.toml" "  dataDir = \"$work/dnet2\""
 for n in 1 2; do
   printf '\033[36m# ./bin/dnet -d -D -H tcp://0.0.0.0:%d -c libnetwork-dnet-%d.toml &\033[0m\n' $((4566 + n)) $n
   on dnet-1 ./bin/dnet -d -D -H tcp://0.0.0.0:$((4566 + n)) -c "$work/libnetwork-dnet-$n.toml" 2>"$work/same-$n.log" &

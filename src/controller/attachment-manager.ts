@@ -55,6 +55,16 @@ export class AttachmentManager {
     });
   }
 
+  /** Makes the kernel match a claim that is recorded, whatever is there already; the caller holds the locks. */
+  async rewire(claimed: EndpointRecord, sandbox: SandboxRecord): Promise<void> {
+    const network = requireNetwork(this.#context, claimed.network);
+    const order = claimed.sandbox?.order ?? 0;
+    const earlier = this.#context.state.endpointsIn(sandbox.id).filter((other) => (other.sandbox?.order ?? 0) < order);
+    const wiring = attachPlan(this.#context, claimed, earlier, sandbox);
+    await this.#context.kernel.apply(plan(this.#presence.wholePlan(network), wiring));
+    await this.#context.naming.changed(claimed, undefined);
+  }
+
   /** Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. */
   async #claim(
     endpointId: string,

@@ -4,6 +4,7 @@ import { macFromIp } from "../net/mac.ts";
 import { addressOf, type InterfaceAddress, prefixContains, prefixFamily } from "../net/prefix.ts";
 import type { AttachmentManager } from "./attachment-manager.ts";
 import { type Context, driverOf, isHere, requireEndpoint, requireNetwork } from "./context.ts";
+import { furtherFree, passOver } from "./further-free.ts";
 import type { CreateEndpoint } from "./model.ts";
 import { checkServiceName, newId } from "./names.ts";
 import { Presence } from "./presence.ts";
@@ -33,7 +34,7 @@ export class EndpointManager {
         if (state.endpointNamed(networkId, name)) {
           throw forbidden("endpoint-exists", `endpoint with name ${name} already exists in network ${network.name}`);
         }
-        const addresses = this.#chooseAddresses(network, request.addresses ?? []);
+        const addresses = this.#chooseAddresses(network, request.addresses ?? [], passOver(attempt));
         const first = addresses[0] && addressOf(addresses[0]);
         const mac = request.mac ?? (first && macFromIp(first));
         const record: EndpointRecord = {
@@ -51,12 +52,8 @@ export class EndpointManager {
         const committed = await state.commit(
           network.scope,
           {
-            unchanged: [
-              keys.network(networkId),
-              keys.endpoint(networkId, id),
-              keys.endpointName(networkId, name),
-              ...owned,
-            ],
+            unchanged: [keys.network(networkId)],
+            absent: [keys.endpoint(networkId, id), keys.endpointName(networkId, name), ...owned],
             puts: [
               { key: keys.endpoint(networkId, id), value: record },
               { key: keys.endpointName(networkId, name), value: { endpoint: id } },
@@ -76,7 +73,7 @@ export class EndpointManager {
     });
   }
 
-  #chooseAddresses(network: NetworkRecord, requested: readonly Ip[]): readonly InterfaceAddress[] {
+  #chooseAddresses(network: NetworkRecord, requested: readonly Ip[], skip: number): readonly InterfaceAddress[] {
     if (!driverOf(this.#context, network.driver).usesIpam) {
       if (requested.length > 0)
         throw badRequest("no-addresses", `driver ${network.driver} has no addresses to choose from`);
@@ -86,7 +83,7 @@ export class EndpointManager {
     if (outside !== undefined) {
       throw badRequest("address-outside", `invalid address: ${outside} is in no subnet of network ${network.name}`);
     }
-    const taken = this.#context.state.takenIn(network.id);
+    const taken = furtherFree(this.#context.state.takenIn(network.id), skip);
     const result: InterfaceAddress[] = [];
     for (const family of [4, 6] as const) {
       const subnets = network.subnets.filter(({ pool }) => prefixFamily(pool) === family);
@@ -115,15 +112,16 @@ export class EndpointManager {
     return result;
   }
 
-  async delete(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
+  /** @returns what was removed; where it was attached elsewhere, this host still has to forget it as a peer */
+  async delete(id: string, force: boolean, signal?: AbortSignal): Promise<EndpointRecord> {
     const { state, locks } = this.#context;
     const found = requireEndpoint(this.#context, id);
     const held = [`endpoint:${id}`, ...sandboxLock(found), Presence.lock(found.network)];
-    const moved = await locks.hold(held, async () => {
+    const removed = await locks.hold(held, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const record = requireEndpoint(this.#context, id);
         // Attached or detached while this waited: who takes an interface out of a sandbox holds that sandbox's lock.
-        if (record.sandbox?.id !== found.sandbox?.id) return true;
+        if (record.sandbox?.id !== found.sandbox?.id) return undefined;
         if (record.sandbox && !force) throw this.#inUse(record, record.sandbox);
         const network = requireNetwork(this.#context, record.network);
         const change = { unchanged: [keys.endpoint(record.network, id)], deletes: endpointKeys(record) };
@@ -132,13 +130,13 @@ export class EndpointManager {
         const sandbox = isHere(this.#context, record) ? state.sandboxes.get(record.sandbox?.id ?? "") : undefined;
         if (sandbox) await this.#attachments.unwire(record, undefined, sandbox);
         else await this.#context.naming.changed(undefined, record);
-        return false;
+        return record;
       }
       throw internal("contention", "the service could not be removed: other nodes change it too often", {
         hint: "try again",
       });
     });
-    if (moved) await this.delete(id, force, signal);
+    return removed ?? this.delete(id, force, signal);
   }
 
   #inUse(record: EndpointRecord, { container, node }: NonNullable<EndpointRecord["sandbox"]>): NetworkError {

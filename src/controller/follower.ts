@@ -64,6 +64,7 @@ export class Follower {
   async start(signal?: AbortSignal): Promise<boolean> {
     const { state, scope } = this.#options;
     state.catchUp[scope] = (signal) => this.catchUp(signal);
+    state.learned[scope] = (changes) => void this.#act(changes);
     this.#running = this.#follow();
     const deadline = AbortSignal.timeout(startDeadline);
     const given = signal ? AbortSignal.any([signal, deadline]) : deadline;
@@ -75,7 +76,7 @@ export class Follower {
   }
 
   async #follow(): Promise<void> {
-    const { store, scope, state, onChange, onBack, log } = this.#options;
+    const { store, scope, state, onBack, log } = this.#options;
     for await (const event of store.watch(`${scope}/`, this.#abort.signal)) {
       if (event.kind === "lost") {
         if (!this.#lost) log("warning", `the ${scope} store is lost: ${event.reason}; reads are served from memory`);
@@ -94,9 +95,14 @@ export class Follower {
       this.#first.resolve(true);
       if (event.kind === "snapshot" || event.puts.length + event.deletes.length > 0) this.#options.onEvent?.();
       for (const waiter of this.#waiters) if (waiter.version <= this.#seen) waiter.resolve();
-      if (changes.networks.length + changes.endpoints.length > 0) await this.#tell(() => onChange(changes));
+      await this.#act(changes);
       if (back && onBack) await this.#tell(onBack);
     }
+  }
+
+  async #act(changes: RecordChanges): Promise<void> {
+    if (changes.networks.length + changes.endpoints.length === 0) return;
+    await this.#tell(() => this.#options.onChange(changes));
   }
 
   /** Reads do not wait for what is done about a change; the watch does when too much of it is due. */

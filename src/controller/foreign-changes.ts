@@ -24,8 +24,25 @@ export class ForeignChanges {
     for (const { before, after } of changes.endpoints) {
       if (before && isHere(this.#context, before) && after?.sandbox?.id !== before.sandbox?.id) {
         await this.#lost(before, after);
+      } else if (after && isHere(this.#context, after) && after.sandbox?.id !== before?.sandbox?.id) {
+        await this.#gained(after);
       } else await this.#context.naming.changed(after, before);
     }
+  }
+
+  /**
+   * An attachment to a sandbox of this host that the watch tells of: its answer is under way, and it is wired when the locks are free;
+   * or its answer got lost, and nobody has wired it. Plans may be repeated.
+   */
+  async #gained({ id, network, sandbox: claim }: EndpointRecord): Promise<void> {
+    const { state, locks } = this.#context;
+    const sandboxId = claim?.id ?? "";
+    await locks.hold([`endpoint:${id}`, `sandbox:${sandboxId}`, Presence.lock(network)], async () => {
+      const now = state.endpoints.get(id);
+      const sandbox = state.sandboxes.get(sandboxId);
+      if (now?.sandbox?.id === sandboxId && sandbox) await this.#attachments.rewire(now, sandbox);
+    });
+    await this.#wayOut.adjust(sandboxId);
   }
 
   /** A forced unpublish on another node: the endpoint's interface must not stay in the sandbox. */

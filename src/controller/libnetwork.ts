@@ -110,7 +110,7 @@ export class Libnetwork implements Controller {
     this.#presence = new Presence(context);
     this.#attachments = new AttachmentManager(context, this.#presence);
     this.#endpoints = new EndpointManager(context, this.#attachments);
-    this.#sandboxes = new SandboxManager(context, this.#presence);
+    this.#sandboxes = new SandboxManager(context, this.#presence, this.#attachments);
     this.#wayOut = new WayOut(context, {
       networks: this.#networks,
       endpoints: this.#endpoints,
@@ -203,9 +203,12 @@ export class Libnetwork implements Controller {
   }
 
   async #loadGlobal(signal?: AbortSignal): Promise<void> {
-    const { state, log } = this.#context;
-    if (!this.#follower) return state.load("global", signal);
-    state.remember("global", (await this.#copy?.load()) ?? []);
+    const { state, log, naming } = this.#context;
+    if (this.#follower) state.remember("global", (await this.#copy?.load()) ?? []);
+    else await state.load("global", signal);
+    // Names were made of the local records; what the store tells from here on comes as changes.
+    for (const endpoint of state.endpoints.values()) await naming.changed(endpoint, undefined);
+    if (!this.#follower) return;
     if (await this.#follower.start(signal)) return;
     log("warning", `the global store cannot be read: ${this.#follower.stale?.reason}; what was last known is used`);
   }
@@ -285,9 +288,11 @@ export class Libnetwork implements Controller {
   }
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
-    const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
-    await this.#endpoints.delete(id, options.force ?? false, signal);
-    if (sandbox !== undefined) await this.#wayOut.adjust(sandbox);
+    const before = await this.#endpoints.delete(id, options.force ?? false, signal);
+    if (before.sandbox === undefined) return;
+    // The watch tells of what others change only.
+    await this.#presence.follow({ networks: [], endpoints: [{ before }] });
+    await this.#wayOut.adjust(before.sandbox.id);
   }
 
   async attach(
@@ -300,10 +305,19 @@ export class Libnetwork implements Controller {
     try {
       await this.#wayOut.adjust(sandboxId);
     } catch (error) {
-      await this.#attachments.detach(endpointId, sandboxId);
+      await this.#undoAttach(endpointId, sandboxId);
       throw error;
     }
     return sandboxInfo(this.#context, sandbox);
+  }
+
+  async #undoAttach(endpointId: string, sandboxId: string): Promise<void> {
+    try {
+      await this.#attachments.detach(endpointId, sandboxId);
+    } catch (error) {
+      // Somebody else may have been faster; why it is undone is what the caller must hear.
+      if (this.#context.state.endpoints.get(endpointId)?.sandbox?.id === sandboxId) throw error;
+    }
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {

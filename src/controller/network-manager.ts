@@ -9,7 +9,7 @@ import { checkId, checkNetworkName, newId } from "./names.ts";
 import { keys, type NetworkRecord } from "./records.ts";
 
 /** How often a decision is made anew when another node changed the store first. */
-const attempts = 16;
+const attempts = 64;
 
 /** Life cycle of networks: pools chosen and recorded in one transaction, then the driver's plan applied. */
 export class NetworkManager {
@@ -38,12 +38,8 @@ export class NetworkManager {
         const committed = await context.state.commit(
           record.scope,
           {
-            unchanged: [
-              keys.network(id),
-              keys.networkName(name),
-              ...segments,
-              ...(driver.usesIpam ? [keys.pools] : []),
-            ],
+            unchanged: driver.usesIpam ? [keys.pools] : [],
+            absent: [keys.network(id), keys.networkName(name), ...segments],
             puts: [
               { key: keys.network(id), value: record },
               { key: keys.networkName(name), value: { network: id } },

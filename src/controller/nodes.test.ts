@@ -74,6 +74,26 @@ describe("what one node wrote", () => {
       if (one.status === "rejected") expect(one.reason).toMatchObject({ code: "endpoint-exists" });
   });
 
+  it("a node that others are always ahead of gets an address all the same", async () => {
+    const { global, a, b, network } = await pair();
+    const transact = global.transact.bind(global);
+    let ahead = 0;
+    let inside = false;
+    global.transact = async (transaction) => {
+      // Before every attempt of b, a takes the address that b is about to.
+      if (!inside && transaction.puts?.some(({ key }) => key.startsWith("global/endpoints/"))) {
+        inside = true;
+        await a.libnetwork.createEndpoint(network, { name: `ahead${ahead++}` });
+        inside = false;
+      }
+      return transact(transaction);
+    };
+    const late = await b.libnetwork.createEndpoint(network, { name: "late" });
+    await a.libnetwork.sync();
+    expect(a.libnetwork.endpoint(late.id).addresses).toEqual(late.addresses);
+    expect(ahead).toBeGreaterThan(1);
+  });
+
   it("networks take turns for pools and names", async () => {
     const global = new MemoryStore();
     const nodes = [await node(global), await node(global), await node(global)];
@@ -166,6 +186,31 @@ describe("a store that is away", () => {
     expect(await a.libnetwork.sync()).toBeUndefined();
   });
 
+  it("in the middle of a sandbox's removal: what is gone from the store has left the sandbox, which stays", async () => {
+    const { global, a, network } = await pair();
+    const other = await a.libnetwork.createNetwork({ name: "other", driver: "test" });
+    const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
+    for (const id of [network, other.id]) {
+      const endpoint = await a.libnetwork.createEndpoint(id, { name: "c" });
+      await a.libnetwork.attach(endpoint.id, sandbox.id);
+    }
+    await a.libnetwork.sync();
+    let removals = 0;
+    global.fault = (point) => {
+      if (point === "before-transact" && removals++ > 0) {
+        throw noService("store-unavailable", "the store does not answer");
+      }
+    };
+    a.naming.changes.length = 0;
+    expect(await refusal(a.libnetwork.deleteSandbox(sandbox.id))).toMatchObject({ status: 503 });
+    expect(a.libnetwork.sandbox(sandbox.id).endpoints).toHaveLength(1);
+    // Its names are gone, and with them the interface.
+    expect(a.naming.changes).toEqual([[undefined, expect.objectContaining({ network })]]);
+    global.fault = () => undefined;
+    await a.libnetwork.deleteSandbox(sandbox.id);
+    expect(a.libnetwork.endpoints()).toEqual([]);
+  });
+
   it("at the start: what was last known is used, nothing is taken away, and all is put right when it is back", async () => {
     const directory = mkdtempSync(join(tmpdir(), "copy-"));
     try {
@@ -193,6 +238,7 @@ describe("a store that is away", () => {
       const again = await openController({ stores: { local: a.stores.local, global: gone }, kernel: a.kernel, copy });
       opened[opened.length - 1] = again;
       expect(again.libnetwork.endpoint(endpoint.id)).toMatchObject({ name: "svc", containerId: "c" });
+      expect(again.naming.changes).toEqual([[expect.objectContaining({ name: "svc" }), undefined]]);
       expect(await again.libnetwork.sync()).toMatchObject({ reason: "connection refused" });
       expect(again.libnetwork.sandbox(sandbox.id).endpoints).toEqual([endpoint.id]);
       // The store comes back, and the endpoint was taken in the meantime.
@@ -205,6 +251,17 @@ describe("a store that is away", () => {
       rmSync(directory, { recursive: true });
     }
   });
+});
+
+it("a node alone tells the names of global networks too when it starts", async () => {
+  const a = await openController();
+  opened.push(a);
+  const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "test" });
+  await a.libnetwork.createEndpoint(id, { name: "svc" });
+  await a.libnetwork.close();
+  a.naming.changes.length = 0;
+  await a.reopen();
+  expect(a.naming.changes).toEqual([[expect.objectContaining({ name: "svc" }), undefined]]);
 });
 
 it("records that others wrote wrongly are ignored, and do no harm", async () => {

@@ -29,14 +29,14 @@ export class Presence {
   }
 
   /** True where an endpoint of the network is attached here. */
-  #isPresent(network: string): boolean {
+  isPresent(network: string): boolean {
     return this.#context.state.endpointsOf(network).some((endpoint) => isHere(this.#context, endpoint));
   }
 
   /** Networks that this host has a part in. */
   networks(): readonly NetworkRecord[] {
     return [...this.#context.state.networks.values()].filter(
-      (network) => this.#driver(network) && this.#isPresent(network.id),
+      (network) => this.#driver(network) && this.isPresent(network.id),
     );
   }
 
@@ -73,14 +73,14 @@ export class Presence {
     const network = this.#context.state.networks.get(endpoint.network);
     const peer = this.#peerOf(endpoint);
     const { host } = this.#context;
-    if (!network || !peer || !host || !this.#isPresent(network.id)) return plan();
+    if (!network || !peer || !host || !this.isPresent(network.id)) return plan();
     return this.#driver(network)?.peers?.add(driverNetwork(this.#context, network), host, peer) ?? plan();
   }
 
   /** What goes when the last endpoint of the network has left this host, as the records say. */
   leavePlan(network: NetworkRecord): Plan {
     const driver = this.#driver(network);
-    if (!driver?.presence || !this.#context.host || this.#isPresent(network.id)) return plan();
+    if (!driver?.presence || !this.#context.host || this.isPresent(network.id)) return plan();
     this.#flooded.delete(network.id);
     return driver.presence.remove(driverNetwork(this.#context, network), this.#context.host);
   }
@@ -118,7 +118,7 @@ export class Presence {
   ): Promise<void> {
     const { peers } = this.#driver(network) ?? {};
     const { host, kernel, log } = this.#context;
-    if (!peers || !host || !this.#isPresent(network.id)) return;
+    if (!peers || !host || !this.isPresent(network.id)) return;
     const view = driverNetwork(this.#context, network);
     const moved = changes
       .map(({ before, after }) => ({ old: this.#peerOf(before), now: this.#peerOf(after) }))

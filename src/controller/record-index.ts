@@ -37,9 +37,12 @@ export class RecordIndex {
   readonly sandboxes = new Map<string, SandboxRecord>();
   readonly #newAddressSet: () => AddressSet;
   readonly #goneNetworks = new Map<string, NetworkRecord>();
-  readonly #networkByName = new Map<string, string>();
+  /** By name; two of one name while what is known is of two different times: the one that stays must be found then. */
+  readonly #networksByName = new Map<string, Map<string, NetworkRecord>>();
   readonly #endpointsOf = new Map<string, Map<string, EndpointRecord>>();
-  readonly #endpointByName = new Map<string, string>();
+  readonly #endpointsByName = new Map<string, Map<string, EndpointRecord>>();
+  /** How many endpoints have an address, by network and address: two for a moment, for the same reason. */
+  readonly #holders = new Map<string, number>();
   readonly #sandboxByContainer = new Map<string, string>();
   readonly #endpointsIn = new Map<string, Map<string, EndpointRecord>>();
   readonly #taken = new Map<string, AddressSet>();
@@ -49,7 +52,7 @@ export class RecordIndex {
   }
 
   networkNamed(name: string): NetworkRecord | undefined {
-    return this.networks.get(this.#networkByName.get(name) ?? "");
+    return [...(this.#networksByName.get(name)?.values() ?? [])].at(-1);
   }
 
   /** The same by id, also for a while after it is gone: what is still to be taken apart was made for it. */
@@ -62,7 +65,7 @@ export class RecordIndex {
   }
 
   endpointNamed(network: string, name: string): EndpointRecord | undefined {
-    return this.endpoints.get(this.#endpointByName.get(`${network}/${name}`) ?? "");
+    return [...(this.#endpointsByName.get(`${network}/${name}`)?.values() ?? [])].at(-1);
   }
 
   sandboxOf(container: string): SandboxRecord | undefined {
@@ -107,7 +110,7 @@ export class RecordIndex {
 
   #putNetwork(record: NetworkRecord): void {
     this.networks.set(record.id, record);
-    this.#networkByName.set(record.name, record.id);
+    nested(this.#networksByName, record.name).set(record.id, record);
     this.#taken.delete(record.id);
     const taken = this.takenIn(record.id);
     for (const endpoint of this.endpointsOf(record.id))
@@ -119,10 +122,14 @@ export class RecordIndex {
   #putEndpoint(record: EndpointRecord): void {
     this.endpoints.set(record.id, record);
     nested(this.#endpointsOf, record.network).set(record.id, record);
-    this.#endpointByName.set(`${record.network}/${record.name}`, record.id);
+    nested(this.#endpointsByName, `${record.network}/${record.name}`).set(record.id, record);
     if (record.sandbox) nested(this.#endpointsIn, record.sandbox.id).set(record.id, record);
     const taken = this.takenIn(record.network);
-    for (const address of record.addresses) taken.add(addressOf(address));
+    for (const address of record.addresses) {
+      const holder = `${record.network}/${addressOf(address)}`;
+      this.#holders.set(holder, (this.#holders.get(holder) ?? 0) + 1);
+      taken.add(addressOf(address));
+    }
   }
 
   #putSandbox(record: SandboxRecord): void {
@@ -147,7 +154,7 @@ export class RecordIndex {
       if (this.#goneNetworks.size <= goneKept) break;
       this.#goneNetworks.delete(oldest);
     }
-    if (this.#networkByName.get(record.name) === id) this.#networkByName.delete(record.name);
+    removeNested(this.#networksByName, record.name, id);
     this.#taken.delete(id);
   }
 
@@ -156,11 +163,18 @@ export class RecordIndex {
     if (!record) return;
     this.endpoints.delete(id);
     removeNested(this.#endpointsOf, record.network, id);
-    const name = `${record.network}/${record.name}`;
-    if (this.#endpointByName.get(name) === id) this.#endpointByName.delete(name);
+    removeNested(this.#endpointsByName, `${record.network}/${record.name}`, id);
     if (record.sandbox) removeNested(this.#endpointsIn, record.sandbox.id, id);
     const taken = this.#taken.get(record.network);
-    for (const address of record.addresses) taken?.delete(addressOf(address));
+    for (const address of record.addresses) {
+      const holder = `${record.network}/${addressOf(address)}`;
+      const others = (this.#holders.get(holder) ?? 1) - 1;
+      if (others > 0) this.#holders.set(holder, others);
+      else {
+        this.#holders.delete(holder);
+        taken?.delete(addressOf(address));
+      }
+    }
   }
 
   #deleteSandbox(id: string): void {

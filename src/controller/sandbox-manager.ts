@@ -1,6 +1,7 @@
 import { forbidden, notImplemented } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
 import { requestText } from "../ports/port-text.ts";
+import type { AttachmentManager } from "./attachment-manager.ts";
 import { type Context, namespaceKey, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
@@ -14,10 +15,12 @@ import { attachmentOf, sandboxPlan } from "./wiring.ts";
 export class SandboxManager {
   readonly #context: Context;
   readonly #presence: Presence;
+  readonly #attachments: AttachmentManager;
 
-  constructor(context: Context, presence: Presence) {
+  constructor(context: Context, presence: Presence, attachments: AttachmentManager) {
     this.#context = context;
     this.#presence = presence;
+    this.#attachments = attachments;
   }
 
   async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
@@ -37,7 +40,7 @@ export class SandboxManager {
       const committed = await state.commit(
         "local",
         {
-          unchanged: [keys.sandbox(record.id), keys.container(container)],
+          absent: [keys.sandbox(record.id), keys.container(container)],
           puts: [
             { key: keys.sandbox(record.id), value: record },
             { key: keys.container(container), value: { sandbox: record.id } },
@@ -79,7 +82,15 @@ export class SandboxManager {
       const { state, naming } = this.#context;
       const work = this.#teardownPlan(record, endpoints);
       const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
-      for (const endpoint of global) await this.#removeShared(endpoint);
+      try {
+        for (const endpoint of global) await this.#removeShared(endpoint);
+      } catch (error) {
+        // Those that are gone from the store must not stay in a sandbox that does.
+        for (const endpoint of global.filter(({ id }) => !state.endpoints.has(id))) {
+          await this.#attachments.unwire(endpoint, undefined, record);
+        }
+        throw error;
+      }
       const local = endpoints.filter((endpoint) => !global.includes(endpoint));
       await state.commit("local", {
         deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],

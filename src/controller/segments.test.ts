@@ -1,4 +1,7 @@
-import { afterEach, expect, it } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { segmentDriver } from "../../test/fakes/segment-driver.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
@@ -33,7 +36,7 @@ const eventually = async (what: string, condition: () => boolean) => {
 };
 
 /** A container with one service of the same name on the network, attached. */
-const join = async ({ libnetwork }: Opened, network: string, name: string) => {
+const attached = async ({ libnetwork }: Opened, network: string, name: string) => {
   const sandbox = libnetwork.sandboxes().find(({ containerId }) => containerId === name);
   const { id } = sandbox ?? (await libnetwork.createSandbox({ containerId: name }));
   await libnetwork.sync();
@@ -87,21 +90,27 @@ it("a host has a network while an endpoint of it is attached there, with the end
         ? [`${operation.op} ${operation.mac} ${operation.destination}`]
         : [],
     );
-  const c0 = await join(a, id, "c0");
+  const c0 = await attached(a, id, "c0");
   expect(a.kernel.namespaces.has(path)).toBe(true);
   expect(b.kernel.namespaces.has(path)).toBe(false);
   expect(fdb(a)).toEqual([]);
-  const c1 = await join(b, id, "c1");
+  const c1 = await attached(b, id, "c1");
   // Known to B before its first interface is there; A follows.
   const seen = b.kernel.applied.map(({ op }) => op);
   expect(seen.indexOf("fdb.add")).toBeGreaterThan(seen.indexOf("namespace.add"));
   expect(fdb(b)).toEqual(["fdb.add 02:42:0a:00:00:02 172.17.0.3"]);
   await eventually("A knows c1", () => fdb(a).includes("fdb.add 02:42:0a:00:00:03 172.17.0.4"));
-  await join(a, id, "c2");
+  await attached(a, id, "c2");
   expect(a.kernel.applied.filter(({ op }) => op === "fdb.add")).toHaveLength(1);
   await b.libnetwork.detach(c1.endpoint, c1.sandbox);
   await eventually("A forgets c1", () => fdb(a).includes("fdb.delete 02:42:0a:00:00:03 172.17.0.4"));
   expect(b.kernel.namespaces.has(path)).toBe(false);
+  // Taken by force from the node that it is attached on: forgotten here as well, although the watch tells nothing new.
+  await b.libnetwork.attach(c1.endpoint, c1.sandbox);
+  await eventually("A knows c1 again", () => fdb(a).length === 3);
+  await a.libnetwork.sync();
+  await a.libnetwork.deleteEndpoint(c1.endpoint, { force: true });
+  expect(fdb(a).slice(2)).toEqual(["fdb.add 02:42:0a:00:00:03 172.17.0.4", "fdb.delete 02:42:0a:00:00:03 172.17.0.4"]);
   await a.libnetwork.detach(c0.endpoint, c0.sandbox);
   expect(a.kernel.namespaces.has(path)).toBe(true);
   await a.libnetwork.deleteSandbox(a.libnetwork.sandboxes().find(({ containerId }) => containerId === "c2")?.id ?? "");
@@ -129,16 +138,16 @@ it("a way out comes with the first network that has none and goes with the last,
   const second = await a.libnetwork.createNetwork({ name: "second", driver: "segment" });
   const inner = await a.libnetwork.createNetwork({ name: "inner", driver: "segment", internal: true });
   const web = await a.libnetwork.createNetwork({ name: "web", driver: "bridge" });
-  const { sandbox } = await join(a, inner.id, "c");
+  const { sandbox } = await attached(a, inner.id, "c");
   expect(names()).toEqual([]);
-  const one = await join(a, first.id, "c");
+  const one = await attached(a, first.id, "c");
   expect(names()).toEqual(["gateway_c c"]);
-  const two = await join(a, second.id, "c");
+  const two = await attached(a, second.id, "c");
   expect(names()).toEqual(["gateway_c c"]);
   await a.libnetwork.detach(one.endpoint, sandbox);
   expect(names()).toEqual(["gateway_c c"]);
   // A bridge network is a way out itself.
-  const bridge = await join(a, web.id, "c");
+  const bridge = await attached(a, web.id, "c");
   expect(names()).toEqual([]);
   await a.libnetwork.detach(bridge.endpoint, sandbox);
   expect(names()).toEqual(["gateway_c c"]);
@@ -157,10 +166,152 @@ it("a way out comes with the first network that has none and goes with the last,
   expect(names()).toEqual(["gateway_c c"]);
   await a.libnetwork.deleteSandbox(sandbox);
   expect(names()).toEqual([]);
-  const long = await join(a, first.id, "f".repeat(63));
+  const long = await attached(a, first.id, "f".repeat(63));
   expect(names()[0]).toMatch(/^gateway_f{42}_[0-9a-f]{12} f{63}$/);
   await a.libnetwork.detach(long.endpoint, long.sandbox);
 });
+
+it("an attachment whose sandbox is removed while its way out is made was an attachment", async () => {
+  const a = await node(new MemoryStore(), "172.17.0.3");
+  const { id: network } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+  const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
+  const endpoint = await a.libnetwork.createEndpoint(network, { name: "c" });
+  const transact = a.stores.local.transact.bind(a.stores.local);
+  a.stores.local.transact = async (transaction) => {
+    // The way out's endpoint is about to be published.
+    if (transaction.puts?.some(({ key }) => key.startsWith("local/endpoints/"))) {
+      a.stores.local.transact = transact;
+      await a.libnetwork.deleteSandbox(sandbox.id);
+    }
+    return transact(transaction);
+  };
+  // The endpoint went with the sandbox that it was in: nobody must hear that it never was there.
+  expect(await a.libnetwork.attach(endpoint.id, sandbox.id)).toMatchObject({ containerId: "c" });
+  expect(a.libnetwork.endpoints()).toEqual([]);
+  expect(a.libnetwork.sandboxes()).toEqual([]);
+});
+
+describe("an answer of the store that got lost", () => {
+  const prepare = async () => {
+    const global = new MemoryStore();
+    const a = await node(global, "172.17.0.3");
+    const { id: network } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+    const watch = global.watch.bind(global);
+    let gate: Promise<void> = Promise.resolve();
+    const b = await node(
+      Object.assign(global, {
+        watch: async function* (prefix: string, signal: AbortSignal) {
+          for await (const event of watch(prefix, signal)) {
+            await gate;
+            yield event;
+          }
+        },
+      }),
+      "172.17.0.4",
+    );
+    await b.libnetwork.sync();
+    const sandbox = await b.libnetwork.createSandbox({ containerId: "c" });
+    const endpoint = await b.libnetwork.createEndpoint(network, { name: "c" });
+    const lose = async (work: () => Promise<unknown>) => {
+      global.fault = (point) => {
+        if (point === "after-transact" || point === "before-get") throw new Error("connection reset");
+      };
+      await expect(work()).rejects.toMatchObject({ status: 503 });
+      global.fault = () => undefined;
+    };
+    const closeGate = () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      gate = promise;
+      return resolve;
+    };
+    const isPresent = () => b.kernel.namespaces.has(`/run/netns/1-${network.slice(0, 10)}`);
+    return { b, network, sandbox, endpoint, lose, closeGate, isPresent };
+  };
+
+  it("an attachment that was made is wired when the store tells of it", async () => {
+    const { b, sandbox, endpoint, lose, isPresent } = await prepare();
+    await lose(() => b.libnetwork.attach(endpoint.id, sandbox.id));
+    await eventually("wired", isPresent);
+    await b.libnetwork.sync();
+    expect(b.libnetwork.sandbox(sandbox.id).endpoints).toContain(endpoint.id);
+    await eventually("with a way out", () => b.libnetwork.sandbox(sandbox.id).endpoints.length === 2);
+  });
+
+  it("a detachment that is found out about before the watch tells of it is unwired", async () => {
+    const { b, network, sandbox, endpoint, lose, closeGate, isPresent } = await prepare();
+    await b.libnetwork.attach(endpoint.id, sandbox.id);
+    await b.libnetwork.sync();
+    expect(isPresent()).toBe(true);
+    const open = closeGate();
+    await lose(() => b.libnetwork.detach(endpoint.id, sandbox.id));
+    // The next change asks the store what became of the one before.
+    await b.libnetwork.createEndpoint(network, { name: "other" });
+    expect(b.libnetwork.endpoint(endpoint.id).sandboxId).toBeUndefined();
+    open();
+    await eventually("unwired", () => !isPresent());
+  });
+});
+
+it("a detachment is one although the sandbox is removed while its way out goes", async () => {
+  const a = await node(new MemoryStore(), "172.17.0.3");
+  const { id: network } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+  const { endpoint, sandbox } = await attached(a, network, "c");
+  const { global } = a.stores;
+  const transact = global.transact.bind(global);
+  let removal: Promise<void> | undefined;
+  global.transact = async (transaction) => {
+    // Its turn comes after the detachment and before the withdrawal of the way out.
+    removal ??= a.libnetwork.deleteSandbox(sandbox);
+    return transact(transaction);
+  };
+  await a.libnetwork.detach(endpoint, sandbox);
+  await removal;
+  expect(a.libnetwork.endpoints().map(({ id }) => id)).toEqual([endpoint]);
+});
+
+it.each(["the network", "an endpoint"])(
+  "a start removes what a crash has left of %s in a namespace of its own",
+  async (what) => {
+    const namespaceDir = mkdtempSync(join(tmpdir(), "netns-"));
+    try {
+      const a = await openController({
+        stores: { local: new MemoryStore(), global: new MemoryStore() },
+        drivers: [segmentDriver(), bridgeDriver()],
+        place: { vtep: parseIp("172.17.0.3") },
+        namespaceDir,
+      });
+      opened.push(a);
+      const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+      if (what === "an endpoint") await attached(a, id, "stays");
+      const path = join(namespaceDir, `1-${id.slice(0, 10)}`);
+      writeFileSync(path, "");
+      await a.libnetwork.close();
+      const gone = "e".repeat(64);
+      const mark = (of: string) => `dnet:${a.libnetwork.node}:${of}`;
+      const observe = a.kernel.observe.bind(a.kernel);
+      a.kernel.observe = async (namespace) => {
+        if (namespace !== path) return observe(namespace);
+        const link = { index: 2, mtu: 1450, up: true, addresses: [] };
+        return {
+          links: [
+            { ...link, name: "br0", alias: mark(id) },
+            { ...link, name: "veth-gone", alias: mark(gone) },
+            { ...link, name: "veth-other", alias: `dnet:00000000:${gone}` },
+          ],
+          routes: [],
+        };
+      };
+      a.kernel.applied.length = 0;
+      await a.reopen();
+      const removed = a.kernel.applied.filter(({ op }) => op === "link.delete" || op === "namespace.delete");
+      expect(removed.map((operation) => ("name" in operation ? operation.name : operation.op))).toEqual(
+        what === "an endpoint" ? ["veth-gone"] : ["namespace.delete", "namespace.delete"],
+      );
+    } finally {
+      rmSync(namespaceDir, { recursive: true });
+    }
+  },
+);
 
 it("the default route goes to the highest priority, and back when it leaves", async () => {
   const a = await node(new MemoryStore(), undefined);

@@ -15,9 +15,14 @@ export interface RecordChanges {
 export interface Change {
   /** Keys that must still be at the version last seen; where it does not exist yet, must still not exist. */
   readonly unchanged?: readonly string[];
+  /** Keys that must not exist, whatever is known here: what is unique is so because the store says so. */
+  readonly absent?: readonly string[];
   readonly puts?: readonly { readonly key: string; readonly value: Json }[];
   readonly deletes?: readonly string[];
 }
+
+/** Version of what is only remembered: the store has not been asked yet. */
+const remembered = -1;
 
 /** Milliseconds that are spent on learning whether a transaction whose answer got lost was committed. */
 const doubtDeadline = 400;
@@ -38,6 +43,9 @@ export class State extends RecordIndex {
   readonly #doubtful: Readonly<Record<Scope, Set<string>>> = { local: new Set(), global: new Set() };
   /** Brings a scope up to date with its store in one round trip; without it single keys are read again. */
   catchUp: Partial<Record<Scope, (signal?: AbortSignal) => Promise<void>>> = {};
+
+  /** Told of what was read past the watch, which will not tell it again. */
+  learned: Partial<Record<Scope, (changes: RecordChanges) => void>> = {};
 
   constructor(options: {
     readonly stores: Readonly<Record<Scope, Store>>;
@@ -60,7 +68,7 @@ export class State extends RecordIndex {
 
   /** Takes in records kept from an earlier run, for as long as the store cannot be asked: whatever it says replaces them. */
   remember(scope: Scope, entries: readonly StoreEntry[]): void {
-    for (const { key, value } of entries) this.#put(scope, bare(scope, key), { key, value, version: 0 });
+    for (const { key, value } of entries) this.#put(scope, bare(scope, key), { key, value, version: remembered });
   }
 
   /** Version of a key as last seen; 0 where it does not exist. */
@@ -95,11 +103,20 @@ export class State extends RecordIndex {
     }
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
-      checks: (change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),
+      checks: [
+        ...(change.unchanged ?? []).map((key) => ({ key: full(key), version: this.version(scope, key) })),
+        ...(change.absent ?? []).map((key) => ({ key: full(key), version: 0 })),
+      ],
       puts: (change.puts ?? []).map(({ key, value }) => ({ key: full(key), value })),
       deletes: (change.deletes ?? []).map(full),
     };
-    if ((await this.#settle(scope, signal)) && (change.unchanged ?? []).length > 0) return false;
+    // Decided on what nobody has confirmed: a key that is gone since then would pass for one that never was.
+    const unconfirmed = (change.unchanged ?? []).filter((key) => this.version(scope, key) === remembered);
+    if (unconfirmed.length > 0) {
+      await this.#learn(scope, unconfirmed, signal);
+      return false;
+    }
+    if ((await this.#settle(scope, signal)) && (transaction.checks ?? []).length > 0) return false;
     const store = this.#stores[scope];
     const written = [...(change.puts ?? []).map(({ key }) => key), ...(change.deletes ?? [])];
     let version: number;
@@ -171,8 +188,10 @@ export class State extends RecordIndex {
 
   async #read(scope: Scope, key: string, signal?: AbortSignal): Promise<StoreEntry | undefined> {
     const entry = await this.#stores[scope].get(`${scope}/${key}`, signal);
-    if (entry) this.#put(scope, key, entry);
-    else this.#delete(scope, key);
+    const changes = this.#tracking((change) =>
+      change(key, () => (entry ? this.#put(scope, key, entry) : this.#delete(scope, key))),
+    );
+    this.learned[scope]?.(changes);
     return entry;
   }
 
@@ -194,25 +213,32 @@ export class State extends RecordIndex {
     this.#seen[scope] = event.version;
     const puts = event.kind === "snapshot" ? event.entries : event.puts;
     const deletes = event.kind === "snapshot" ? this.#missing(scope, event.entries, event.version) : event.deletes;
+    const changes = this.#tracking((change) => {
+      for (const full of deletes) {
+        const key = bare(scope, full);
+        if (this.version(scope, key) <= event.version) change(key, () => this.#delete(scope, key));
+      }
+      for (const entry of puts) {
+        const key = bare(scope, entry.key);
+        const known = Math.max(this.version(scope, key), this.#deleted.get(entry.key) ?? 0);
+        if (known < entry.version) change(key, () => this.#put(scope, key, entry));
+      }
+    });
+    for (const [key, version] of this.#deleted) if (version <= event.version) this.#deleted.delete(key);
+    return changes;
+  }
+
+  /** @returns the records that work made others */
+  #tracking(work: (change: (key: string, write: () => void) => void) => void): RecordChanges {
     const networks = new Map<string, { before?: NetworkRecord; after?: NetworkRecord }>();
     const endpoints = new Map<string, { before?: EndpointRecord; after?: EndpointRecord }>();
-    const change = (key: string, work: () => void) => {
+    work((key, write) => {
       const [room] = key.split("/");
       const id = key.slice(key.lastIndexOf("/") + 1);
-      if (room === "networks") track(networks, this.networks, id, work);
-      else if (room === "endpoints") track(endpoints, this.endpoints, id, work);
-      else work();
-    };
-    for (const full of deletes) {
-      const key = bare(scope, full);
-      if (this.version(scope, key) <= event.version) change(key, () => this.#delete(scope, key));
-    }
-    for (const entry of puts) {
-      const key = bare(scope, entry.key);
-      const known = Math.max(this.version(scope, key), this.#deleted.get(entry.key) ?? 0);
-      if (known < entry.version) change(key, () => this.#put(scope, key, entry));
-    }
-    for (const [key, version] of this.#deleted) if (version <= event.version) this.#deleted.delete(key);
+      if (room === "networks") track(networks, this.networks, id, write);
+      else if (room === "endpoints") track(endpoints, this.endpoints, id, write);
+      else write();
+    });
     return { networks: [...networks.values()], endpoints: [...endpoints.values()] };
   }
 

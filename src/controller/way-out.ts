@@ -46,8 +46,13 @@ export class WayOut {
       if (!sandbox) return;
       const present = this.#gatewayEndpoint(sandbox);
       const needed = this.#isNeeded(sandbox);
-      if (needed && !(present?.sandbox?.id === sandboxId)) await this.#give(sandbox, present);
-      else if (!needed && present) await this.#endpoints.delete(present.id, true);
+      try {
+        if (needed && !(present?.sandbox?.id === sandboxId)) await this.#give(sandbox, present);
+        else if (!needed && present) await this.#endpoints.delete(present.id, true);
+      } catch (error) {
+        // Removed meanwhile, with its way out: whoever changed its networks before that has done so.
+        if (this.#context.state.sandboxes.has(sandboxId)) throw error;
+      }
     });
   }
 
