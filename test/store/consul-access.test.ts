@@ -49,6 +49,7 @@ describe("ACLs", () => {
           consulRequest(method, "127.0.0.1:8500", path, body, root).catch(() => undefined);
         if ((await ask("PUT", "/v1/kv/probe", "1"))?.status !== 200) return false;
         // Sessions are the node's: it must be in the catalog.
+        if ((await ask("GET", "/v1/acl/policies", ""))?.status !== 200) return false;
         return ((await ask("GET", "/v1/catalog/nodes", ""))?.body ?? "[]").startsWith("[{");
       },
     });
