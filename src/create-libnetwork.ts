@@ -6,6 +6,7 @@ import { namespaceOf } from "./controller/context.ts";
 import { FileCopy } from "./controller/global-copy.ts";
 import { type HostPlace, Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
+import type { PresenceOptions } from "./controller/presence-keeper.ts";
 import type { GatewayNetwork } from "./controller/way-out.ts";
 import { parseResolvConf } from "./dns/files.ts";
 import { HostUpstreams } from "./dns/upstreams.ts";
@@ -22,6 +23,7 @@ import { describe } from "./linux/describe.ts";
 import type { Kernel, Observed } from "./linux/kernel.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
+import { WorkerMissWatch } from "./linux/worker-miss-watch.ts";
 import { familyOf } from "./net/ip.ts";
 import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
 import { SqliteStore } from "./store/sqlite/sqlite-store.ts";
@@ -39,6 +41,8 @@ export interface CreateLibnetworkOptions {
    * be joined here.
    */
   readonly place?: (host: Observed | undefined) => HostPlace | undefined;
+  /** How endpoints on other hosts are followed. */
+  readonly overlay?: PresenceOptions;
   /** What people call a node, given its id. */
   readonly nodeName?: (node: string) => string;
   /** `none` leaves packets alone: no NAT, no isolation. */
@@ -98,6 +102,8 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       newAddressSet: () => new SparseAddressSet(),
       ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
       ...(place && { place }),
+      misses: new WorkerMissWatch(kernel),
+      ...(options.overlay && { presence: options.overlay }),
       ...(options.nodeName && { nodeName: options.nodeName }),
       gateway: gatewayNetwork,
       naming: (state) =>

@@ -1,5 +1,6 @@
 import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
 import { addressOf } from "../net/prefix.ts";
+import type { NodeProvider } from "./node-routes.ts";
 import type { NetworkResource, SandboxResource, ServiceResource } from "./resources.ts";
 
 /** The model as the API shows it. */
@@ -23,7 +24,8 @@ export const networkResource = (controller: Controller, network: NetworkInfo): N
   labels: network.labels,
 });
 
-export const serviceResource = (endpoint: EndpointInfo): ServiceResource => ({
+/** @param nodes the cluster's, to say what became of the one where the endpoint is attached, where that is another */
+export const serviceResource = (endpoint: EndpointInfo, { nodes }: { nodes: NodeProvider }): ServiceResource => ({
   name: endpoint.name,
   id: endpoint.id,
   network: endpoint.network,
@@ -35,7 +37,13 @@ export const serviceResource = (endpoint: EndpointInfo): ServiceResource => ({
   ...(endpoint.containerId !== undefined && { container_id: endpoint.containerId }),
   ...(endpoint.sandboxId !== undefined && { sandbox_id: endpoint.sandboxId }),
   ...(endpoint.interfaceName !== undefined && { interface: endpoint.interfaceName }),
+  ...(endpoint.node !== undefined && endpoint.sandboxId === undefined && { node: nodeOf(endpoint.node, nodes) }),
 });
+
+const nodeOf = (id: string, nodes: NodeProvider): NonNullable<ServiceResource["node"]> => {
+  const found = nodes.nodes().find((node) => node.id === id);
+  return { id, name: found?.name ?? id, state: found?.state ?? "unknown" };
+};
 
 export const sandboxResource = (sandbox: SandboxInfo): SandboxResource => ({
   id: sandbox.id,

@@ -1,5 +1,5 @@
 import { interfacePrefixOption } from "../drivers/options.ts";
-import { forbidden, internal } from "../errors.ts";
+import { errorText, forbidden, internal } from "../errors.ts";
 import { plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import type { AttachOptions } from "./model.ts";
@@ -35,15 +35,24 @@ export class AttachmentManager {
       const others = this.#context.state.endpointsIn(sandboxId).filter(({ id }) => id !== endpointId);
       try {
         const wiring = attachPlan(this.#context, claimed, others, sandbox);
-        await this.#context.kernel.apply(plan(this.#presence.joinPlan(network), wiring), signal);
+        await this.#presence.join(network, wiring, signal);
       } catch (error) {
-        await this.#replace(network, claimed, before);
+        if (await this.#replace(network, claimed, before)) await this.#giveUp(network);
         throw error;
       }
       await this.#context.naming.changed(claimed, before);
       this.#context.conditions.attached();
       return sandbox;
     });
+  }
+
+  /** After a join that failed: what the network got here for it goes. */
+  async #giveUp(network: NetworkRecord): Promise<void> {
+    try {
+      await this.#presence.leave([network], plan());
+    } catch (error) {
+      this.#context.log("error", `could not remove network ${network.name} from this host: ${errorText(error)}`);
+    }
   }
 
   /** Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. */
@@ -139,9 +148,8 @@ export class AttachmentManager {
   async unwire(before: EndpointRecord, after: EndpointRecord | undefined, sandbox: SandboxRecord): Promise<void> {
     const others = this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== before.id);
     const network = this.#context.state.knownNetwork(before.network);
-    const leave = network ? this.#presence.leavePlan(network) : plan();
-    const work = plan(detachPlan(this.#context, before, others, sandbox), leave);
-    await all(this.#context.naming.changed(after, before), this.#context.kernel.teardown(work));
+    const work = detachPlan(this.#context, before, others, sandbox);
+    await all(this.#context.naming.changed(after, before), this.#presence.leave(network ? [network] : [], work));
   }
 
   /** Replaces an endpoint's record; false where it was changed in the meantime. */

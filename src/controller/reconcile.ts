@@ -1,7 +1,9 @@
 import { errorText } from "../errors.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
+import { removeNetworkRemains } from "./network-remains.ts";
 import { Presence } from "./presence.ts";
+import type { PresenceKeeper } from "./presence-keeper.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { attachPlan, sandboxPlan } from "./wiring.ts";
@@ -13,7 +15,11 @@ import { attachPlan, sandboxPlan } from "./wiring.ts";
  */
 export const reconcile = async (
   context: Context,
-  { sandboxes, presence }: { readonly sandboxes: SandboxManager; readonly presence: Presence },
+  {
+    sandboxes,
+    presence,
+    keeper,
+  }: { readonly sandboxes: SandboxManager; readonly presence: Presence; readonly keeper: PresenceKeeper },
   complete: boolean,
   signal?: AbortSignal,
 ): Promise<void> => {
@@ -25,28 +31,35 @@ export const reconcile = async (
     return driver ? [{ network, driver }] : [];
   });
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
+  for (const network of presence.networks()) {
+    await attempt(context, `the table of network ${network.name}`, async () => presence.guard(network));
+  }
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
   if (complete) {
     await giveBackClaims(context);
     await removeOrphanLinks(context, signal);
+    await removeNetworkRemains(context, presence, signal);
   }
   for (const { network, driver } of networks) {
-    await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
+    const work = driver.createNetwork(driverNetwork(context, network));
+    await attempt(context, `network ${network.name}`, () => context.kernel.apply(work, signal));
   }
   for (const network of presence.networks()) {
-    await context.locks.hold([Presence.lock(network.id)], async () =>
-      attempt(context, `network ${network.name} on this host`, presence.wholePlan(network), signal),
-    );
+    const what = `network ${network.name} on this host`;
+    await context.locks.hold([Presence.lock(network.id)], async () => {
+      await attempt(context, what, () => context.kernel.apply(presence.wholePlan(network), signal));
+      await attempt(context, what, () => keeper.repair(network));
+    });
   }
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);
   await removeOrphanSandboxes(context);
 };
 
-const attempt = async (context: Context, what: string, work: Plan, signal?: AbortSignal): Promise<void> => {
+const attempt = async (context: Context, what: string, work: () => Promise<void>): Promise<void> => {
   try {
-    await context.kernel.apply(work, signal);
+    await work();
   } catch (error) {
     context.log("error", `could not restore ${what}: ${errorText(error)}`);
   }

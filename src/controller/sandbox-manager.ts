@@ -69,7 +69,7 @@ export class SandboxManager {
   async remove(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Promise<void> {
     const networks = [...new Set(endpoints.map(({ network }) => network))];
     await this.#context.locks.hold(networks.map(Presence.lock), async () => {
-      const { state, kernel, naming } = this.#context;
+      const { state, naming } = this.#context;
       const work = this.#teardownPlan(record, endpoints);
       const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
       for (const endpoint of global) await this.#removeShared(endpoint);
@@ -80,7 +80,7 @@ export class SandboxManager {
       for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
       await naming.close(record);
       const known = networks.flatMap((id) => state.knownNetwork(id) ?? []);
-      await kernel.teardown(plan(work, ...known.map((network) => this.#presence.leavePlan(network))));
+      await this.#presence.leave(known, work);
       await naming.discard(record.id);
     });
   }

@@ -98,6 +98,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
       ...(store && { globalStore: store }),
       place: (host) => place.of(host),
+      ...(config.overlay && { overlay: presenceOptions(config.overlay) }),
       nodeName: (id) => cluster?.nodes().find((node) => node.id === id)?.name ?? id,
       log: (level, message) => logger.log(level, message),
     });
@@ -119,6 +120,12 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
     await store?.close();
   }
 };
+
+const presenceOptions = ({ peersAhead, repair, idle }: NonNullable<Config["overlay"]>) => ({
+  ...(peersAhead !== undefined && { peersAhead }),
+  ...(repair !== undefined && { repairEvery: repair * 1_000 }),
+  ...(idle !== undefined && { idleAfter: idle }),
+});
 
 const openServers = async (
   addresses: readonly ListenAddress[],
