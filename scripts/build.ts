@@ -45,7 +45,6 @@ await Promise.all([
   build({ ...common, entryPoints: ["src/lab/lab.ts"], outfile: "dist/lab.cjs" }),
   build({ ...common, entryPoints: ["src/lab/lab-supervisor.ts"], outfile: "dist/lab-supervisor.cjs" }),
   build({ ...common, entryPoints: ["src/linux/kernel-worker.ts"], outfile: "dist/kernel-worker.cjs" }),
-  build({ ...common, entryPoints: ["src/linux/miss-worker.ts"], outfile: "dist/miss-worker.cjs" }),
   build({ ...common, define: {}, banner: {}, format: "esm", entryPoints: ["src/index.ts"], outfile: "dist/index.js" }),
 ]);
 chmodSync("dist/dnet.cjs", 0o755);

@@ -21,9 +21,9 @@ import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
 import type { Kernel, Observed } from "./linux/kernel.ts";
+import { NetlinkMissWatch } from "./linux/netlink-miss-watch.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
-import { WorkerMissWatch } from "./linux/worker-miss-watch.ts";
 import { familyOf } from "./net/ip.ts";
 import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
 import { SqliteStore } from "./store/sqlite/sqlite-store.ts";
@@ -102,7 +102,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       newAddressSet: () => new SparseAddressSet(),
       ...(options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
       ...(place && { place }),
-      misses: new WorkerMissWatch(kernel),
+      misses: new NetlinkMissWatch(kernel),
       ...(options.overlay && { presence: options.overlay }),
       ...(options.nodeName && { nodeName: options.nodeName }),
       gateway: gatewayNetwork,

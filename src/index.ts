@@ -41,6 +41,8 @@ export { WorkerKernel } from "./linux/worker-kernel.ts";
 export { type Family, type Ip, parseIp } from "./net/ip.ts";
 export { type Mac, parseMac } from "./net/mac.ts";
 export { type InterfaceAddress, type Prefix, parseInterfaceAddress, parsePrefix } from "./net/prefix.ts";
+export type { ExposedPort, PortProtocol, PortRequest, PublishedPort } from "./ports/port-mapping.ts";
+export { parseRequest as parsePortRequest } from "./ports/port-text.ts";
 export { ConsulStore, type ConsulStoreOptions } from "./store/consul/consul-store.ts";
 export type { EtcdStoreOptions } from "./store/etcd/etcd-options.ts";
 export { EtcdStore } from "./store/etcd/etcd-store.ts";

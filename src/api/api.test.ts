@@ -1013,7 +1013,6 @@ describe("values", () => {
 
   test.each([
     ["/services", { name: "s", port_mapping: [{ Proto: 6, Port: 80 }] }],
-    ["/sandboxes", { container_id: "k", port_mapping: [{ Proto: 6, Port: 80 }] }],
     ["/sandboxes", { container_id: "k", use_external_key: true }],
   ])("what this version has not is said to be so: %s %j", async (url, body) => {
     const before = await snapshot();

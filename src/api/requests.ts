@@ -11,6 +11,7 @@ import { parseMac } from "../net/mac.ts";
 import { type Prefix, tryParsePrefix } from "../net/prefix.ts";
 import { readFields } from "./body.ts";
 import { pairSubnets } from "./pair-subnets.ts";
+import { exposedPorts, portRequests } from "./port-requests.ts";
 
 /** From bodies of requests to what the controller takes. */
 
@@ -148,8 +149,8 @@ export const endpointRequest = (
 
 const refusePorts = (mapping: unknown): void => {
   if (Array.isArray(mapping) ? mapping.length > 0 : mapping !== undefined) {
-    throw notImplemented("no-ports", "published ports (port_mapping) are not supported by this version", {
-      hint: "reach the sandbox by its address from this host, or attach it to the host network",
+    throw notImplemented("no-service-ports", "ports (port_mapping) are published for a container, not for a service", {
+      hint: "dnet container create -p 8080:80 CONTAINER",
     });
   }
 };
@@ -183,10 +184,12 @@ export const sandboxRequest = (body: unknown): CreateSandbox => {
     extra_hosts: "objects",
     exposed_ports: "any",
     port_mapping: "any",
+    publish_all: "boolean",
     use_default_sandbox: "boolean",
     use_external_key: "boolean",
   });
-  refusePorts(fields.port_mapping);
+  const exposed = exposedPorts(fields.exposed_ports);
+  const ports = portRequests(fields.port_mapping, exposed, fields.publish_all ?? false);
   if (fields.use_external_key) {
     throw notImplemented(
       "no-external-key",
@@ -207,6 +210,8 @@ export const sandboxRequest = (body: unknown): CreateSandbox => {
     dnsSearch: (fields.dns_search ?? []).map((text) => checkWord(text, "dns_search")),
     dnsOptions: (fields.dns_options ?? []).map((text) => checkWord(text, "dns_options")),
     extraHosts,
+    ...(ports.length > 0 && { ports }),
+    ...(exposed.length > 0 && { exposed }),
     useDefaultSandbox: fields.use_default_sandbox ?? false,
   };
 };

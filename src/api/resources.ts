@@ -83,6 +83,19 @@ export interface FirewallResource {
   }[];
 }
 
+/** A run of ports of the host and what they lead to. */
+export interface PublishedPortResource {
+  readonly protocol: string;
+  /** Absent: every address of the host, both families. */
+  readonly host_address?: string;
+  readonly host_port: number;
+  readonly host_port_end?: number;
+  readonly port: number;
+  readonly port_end?: number;
+  /** As tables show it: `0.0.0.0:8080->80/tcp`. */
+  readonly text: string;
+}
+
 export interface SandboxResource {
   readonly id: string;
   readonly key: string;
@@ -92,6 +105,11 @@ export interface SandboxResource {
   readonly created?: string;
   /** Ids of the endpoints attached, in the order they joined. */
   readonly endpoints?: readonly string[];
+  /** Ports asked for, as they are typed: `8080:80/tcp`. */
+  readonly ports?: readonly string[];
+  readonly exposed_ports?: readonly string[];
+  /** Ports of the host that lead to the sandbox at present. */
+  readonly published_ports?: readonly PublishedPortResource[];
 }
 
 /** A kernel object that makes something up, with the commands that would create it. */

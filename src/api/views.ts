@@ -1,7 +1,9 @@
 import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
 import { addressOf } from "../net/prefix.ts";
+import type { PublishedPort } from "../ports/port-mapping.ts";
+import { publishedText, requestText } from "../ports/port-text.ts";
 import type { NodeProvider } from "./node-routes.ts";
-import type { NetworkResource, SandboxResource, ServiceResource } from "./resources.ts";
+import type { NetworkResource, PublishedPortResource, SandboxResource, ServiceResource } from "./resources.ts";
 
 /** The model as the API shows it. */
 
@@ -53,4 +55,20 @@ export const sandboxResource = (sandbox: SandboxInfo): SandboxResource => ({
   domain_name: sandbox.domainName,
   created: sandbox.created,
   endpoints: sandbox.endpoints,
+  ...(sandbox.ports.length > 0 && { ports: sandbox.ports.map(requestText) }),
+  ...(sandbox.exposed.length > 0 && { exposed_ports: sandbox.exposed.map(requestText) }),
+  ...(sandbox.published.length > 0 && { published_ports: sandbox.published.map(publishedPortResource) }),
 });
+
+const publishedPortResource = (published: PublishedPort): PublishedPortResource => {
+  const { protocol, hostAddress, hostPort, port, count } = published;
+  return {
+    protocol,
+    ...(hostAddress !== undefined && { host_address: hostAddress }),
+    host_port: hostPort,
+    ...(count > 1 && { host_port_end: hostPort + count - 1 }),
+    port,
+    ...(count > 1 && { port_end: port + count - 1 }),
+    text: publishedText(published),
+  };
+};

@@ -1,9 +1,11 @@
 import { interfacePrefixOption } from "../drivers/options.ts";
 import { errorText, forbidden, internal } from "../errors.ts";
-import { plan } from "../linux/plan.ts";
+import { type Plan, plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import type { AttachOptions } from "./model.ts";
 import { checkServiceName } from "./names.ts";
+import { noPortChange } from "./port-publisher.ts";
+import { applyWithPorts, joinPorts, takeDown } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
 import { attachPlan, detachPlan } from "./wiring.ts";
@@ -33,13 +35,20 @@ export class AttachmentManager {
       const sandbox = requireSandbox(this.#context, sandboxId);
       const { before, claimed, network } = await this.#claim(endpointId, sandbox, aliases, priority, signal);
       const others = this.#context.state.endpointsIn(sandboxId).filter(({ id }) => id !== endpointId);
+      let ports = noPortChange;
       try {
+        ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
         const wiring = attachPlan(this.#context, claimed, others, sandbox);
-        await this.#presence.join(network, wiring, signal);
+        const apply = (led: Plan): Promise<void> =>
+          this.#context.kernel.apply(plan(this.#presence.joinPlan(network), wiring, led), signal);
+        await applyWithPorts(this.#context, ports, apply, this.#presence.isSpanning([network]));
+        this.#presence.joined(network);
       } catch (error) {
+        await ports.cancel();
         if (await this.#replace(network, claimed, before)) await this.#giveUp(network);
         throw error;
       }
+      await ports.settle();
       await this.#context.naming.changed(claimed, before);
       this.#context.conditions.attached();
       return sandbox;
@@ -49,7 +58,7 @@ export class AttachmentManager {
   /** After a join that failed: what the network got here for it goes. */
   async #giveUp(network: NetworkRecord): Promise<void> {
     try {
-      await this.#presence.leave([network], plan());
+      await this.#presence.giveUp(network);
     } catch (error) {
       this.#context.log("error", `could not remove network ${network.name} from this host: ${errorText(error)}`);
     }
@@ -148,8 +157,14 @@ export class AttachmentManager {
   async unwire(before: EndpointRecord, after: EndpointRecord | undefined, sandbox: SandboxRecord): Promise<void> {
     const others = this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== before.id);
     const network = this.#context.state.knownNetwork(before.network);
-    const work = detachPlan(this.#context, before, others, sandbox);
-    await all(this.#context.naming.changed(after, before), this.#presence.leave(network ? [network] : [], work));
+    const networks = network ? [network] : [];
+    const work = (): Plan =>
+      plan(detachPlan(this.#context, before, others, sandbox), this.#presence.leavePlan(networks));
+    const alone = this.#presence.isSpanning(networks);
+    await all(
+      this.#context.naming.changed(after, before),
+      takeDown(this.#context, work, { left: others, sandbox, alone }),
+    );
   }
 
   /** Replaces an endpoint's record; false where it was changed in the meantime. */

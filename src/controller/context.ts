@@ -7,6 +7,7 @@ import type { Prefix } from "../net/prefix.ts";
 import type { Firewall } from "./firewall-guard.ts";
 import type { HostConditions } from "./host-conditions.ts";
 import type { Locks } from "./locks.ts";
+import type { PortPublisher } from "./port-publisher.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
 import type { GatewayNetwork } from "./way-out.ts";
@@ -56,6 +57,8 @@ export interface Context {
   readonly defaultDriver: string;
   /** Prefixes that default pools keep clear of: the host's routes and resolvers. */
   readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
+  /** Published ports, or undefined with firewall backend `none`. */
+  readonly ports: PortPublisher | undefined;
   /** Name of the nftables table, or undefined with firewall backend `none`. */
   readonly firewallTable: string | undefined;
   readonly firewall: Firewall;

@@ -201,7 +201,8 @@ export class FirewallGuard implements Firewall {
       await this.#replace();
       const by = this.#author ? ` (changed by ${this.#author.program}, process ${this.#author.pid})` : "";
       const took = Math.round(performance.now() - began);
-      const expected = `expected ours with ${this.#networks.size} networks`;
+      const count = this.#networks.size;
+      const expected = `expected ours with ${count} network${count === 1 ? "" : "s"}`;
       const found = differences.map(differenceText).join("; ");
       this.#log("warning", `found ${found}${by}, ${expected}: replaced, in ${took} ms`);
     });

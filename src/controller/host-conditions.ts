@@ -1,7 +1,7 @@
 import { errorText } from "../errors.ts";
 import type { Kernel, NeighborTable } from "../linux/kernel.ts";
 import { hostNamespace, type RouteSpec } from "../linux/plan.ts";
-import { type Prefix, prefixesOverlap } from "../net/prefix.ts";
+import { type Prefix, prefixFamily, prefixRange } from "../net/prefix.ts";
 import type { Log } from "./context.ts";
 
 /** A network's subnet and the links of the host that may lead to it. */
@@ -13,7 +13,7 @@ export interface OwnSubnet {
 
 /** Milliseconds between two looks at the same thing. */
 const pause = 1_000;
-/** Milliseconds between two looks at how full the tables of neighbours are. */
+/** Milliseconds between two looks at how full the tables of neighbours are, and at others' chains. */
 const neighborPause = 10_000;
 /** Share of a table of neighbours that is worth a warning. */
 const nearlyFull = 0.8;
@@ -22,20 +22,36 @@ const nearlyFull = 0.8;
 export const overlapping = (
   routes: readonly RouteSpec[],
   subnets: readonly OwnSubnet[],
-): readonly { readonly route: RouteSpec; readonly subnet: OwnSubnet }[] =>
-  routes
-    .filter(({ to }) => !to.endsWith("/0"))
-    .flatMap((route) =>
-      subnets
-        .filter(({ pool, devices }) => !devices.includes(route.device ?? "") && prefixesOverlap(pool, route.to))
-        .map((subnet) => ({ route, subnet })),
-    );
+): readonly { readonly route: RouteSpec; readonly subnet: OwnSubnet }[] => {
+  const own = new Set(subnets.flatMap(({ devices }) => devices));
+  // Most routes of a host with many networks are theirs, or to link-local addresses: of each interface one.
+  const foreign = routes.filter(
+    ({ to, device = "" }) => !to.endsWith("/0") && !to.startsWith("fe80:") && !own.has(device),
+  );
+  if (foreign.length === 0) return [];
+  const ranges = subnets.map((subnet) => ({ subnet, family: prefixFamily(subnet.pool), ...prefixRange(subnet.pool) }));
+  return foreign.flatMap((route) => {
+    const [family, { first, last }] = [prefixFamily(route.to), prefixRange(route.to)];
+    return ranges
+      .filter((range) => range.family === family && range.first <= last && first <= range.last)
+      .map(({ subnet }) => ({ route, subnet }));
+  });
+};
 
 export const neighborWarning = ({ family, entries, limit }: NeighborTable): string | undefined =>
   entries < limit * nearlyFull
     ? undefined
     : `the kernel's table of IPv${family} neighbours is nearly full, ${entries} of ${limit}: beyond it sandboxes lose connections; ` +
       `raise it with: sysctl -w net.ipv${family}.neigh.default.gc_thresh3=${limit * 4}`;
+
+/** We change no chains of others: whose they are must let ours through. */
+const forwardWarning = (chain: string, bridge: string): string => {
+  const allow =
+    chain === "ip filter FORWARD" || chain === "ip6 filter FORWARD"
+      ? `with Docker: ${chain.startsWith("ip6") ? "ip6tables" : "iptables"} -I DOCKER-USER -i ${bridge} -j ACCEPT, and the same with -o`
+      : `nft insert rule ${chain} iifname ${bridge} accept, and the same with oifname`;
+  return `chain ${chain} of another program drops what this host forwards: sandboxes reach nothing outside until it lets them (${allow})`;
+};
 
 /** Conditions of the host that break networks later and elsewhere: they are looked for, and said once each. */
 export class HostConditions {
@@ -46,6 +62,7 @@ export class HostConditions {
   #stop: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #neighborsAt = Number.NEGATIVE_INFINITY;
+  #dropsAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: { readonly kernel: Kernel; readonly log: Log; readonly subnets: () => readonly OwnSubnet[] }) {
     this.#kernel = options.kernel;
@@ -73,6 +90,20 @@ export class HostConditions {
       this.#say(
         "neighbours",
         tables.flatMap((table) => neighborWarning(table) ?? []).map((text) => [text.slice(0, 40), text]),
+      );
+    });
+  }
+
+  /** A network is there that has a way out: does another program's chain let it? Looks now and then. */
+  forwards(bridge: string): void {
+    const now = performance.now();
+    if (now - this.#dropsAt < neighborPause) return;
+    this.#dropsAt = now;
+    void this.#attempt(async () => {
+      const drops = await this.#kernel.forwardDrops();
+      this.#say(
+        "forward",
+        drops.map((chain) => [chain, forwardWarning(chain, bridge)]),
       );
     });
   }

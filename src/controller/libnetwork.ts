@@ -8,6 +8,7 @@ import type { Kernel } from "../linux/kernel.ts";
 import type { MissWatch } from "../linux/miss-watch.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
+import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
 import type { Store } from "../store/store.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
@@ -42,6 +43,7 @@ import type {
   Stale,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
+import { PortPublisher } from "./port-publisher.ts";
 import { Presence } from "./presence.ts";
 import { PresenceKeeper, type PresenceOptions } from "./presence-keeper.ts";
 import { reconcile } from "./reconcile.ts";
@@ -65,6 +67,8 @@ export interface LibnetworkOptions {
   readonly naming: (state: State) => Naming;
   /** Directory of namespace files: `/var/run/docker/netns`. */
   readonly namespaceDir: string;
+  /** Takes ports of the host; by sockets where absent. */
+  readonly portSockets?: PortSockets;
   readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
   /** `none` leaves packets alone: no NAT, no isolation. */
   readonly firewall?: "nftables" | "none";
@@ -177,11 +181,23 @@ export class Libnetwork implements Controller {
       defaultNetwork: options.defaultNetwork ?? "bridge",
       defaultDriver: options.defaultDriver ?? "bridge",
       avoid: options.avoid,
+      ports:
+        table === undefined
+          ? undefined
+          : new PortPublisher({
+              state,
+              kernel,
+              table: `${table}_ports`,
+              sockets: options.portSockets ?? new KernelPortSockets(kernel),
+              locks,
+              log,
+            }),
       firewallTable: table,
       conditions: new HostConditions({ kernel, log, subnets: () => ownSubnets(context) }),
       firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
     if (table !== undefined) context.firewall.register(spoofPart(context, table));
+    if (context.ports) context.firewall.register(context.ports);
     const libnetwork = new Libnetwork(context, options);
     try {
       await libnetwork.#loadGlobal(options.signal);
@@ -380,6 +396,7 @@ export class Libnetwork implements Controller {
     if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
     await this.#context.naming.closeAll();
     this.#context.conditions.close();
+    await this.#context.ports?.close();
     await this.#context.firewall.close();
     for (const work of this.#closing.splice(0)) await work();
   }

@@ -3,6 +3,7 @@ import type { Explanation as FirewallRules } from "../linux/firewall-explain.ts"
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
+import type { ExposedPort, PortRequest, PublishedPort } from "../ports/port-mapping.ts";
 import type { ExplainSubject, Explanation } from "./explain.ts";
 import type { Trace } from "./trace-model.ts";
 
@@ -58,6 +59,11 @@ export interface SandboxInfo {
   readonly created: string;
   /** Ids of the endpoints attached, in the order they joined. */
   readonly endpoints: readonly string[];
+  /** Ports asked for. */
+  readonly ports: readonly PortRequest[];
+  readonly exposed: readonly ExposedPort[];
+  /** Ports of the host that lead to the sandbox at present. */
+  readonly published: readonly PublishedPort[];
 }
 
 export interface SubnetRequest {
@@ -110,6 +116,9 @@ export interface CreateSandbox {
   readonly dnsOptions?: readonly string[];
   /** More lines for the hosts file. */
   readonly extraHosts?: readonly { readonly name: string; readonly address: Ip }[];
+  /** Ports of the host that lead to the sandbox while it has an endpoint that the host's NAT reaches. */
+  readonly ports?: readonly PortRequest[];
+  readonly exposed?: readonly ExposedPort[];
   /** The host's own network stack in place of a new namespace. */
   readonly useDefaultSandbox?: boolean;
 }

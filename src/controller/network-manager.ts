@@ -3,7 +3,7 @@ import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts
 import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
 import { type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
-import { type Context, driverNetwork, driverOf, requireNetwork, usableDriver } from "./context.ts";
+import { type Context, driverNetwork, driverOf, requireNetwork } from "./context.ts";
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
 import { checkId, checkNetworkName, newId } from "./names.ts";
 import { keys, type NetworkRecord } from "./records.ts";
@@ -114,10 +114,18 @@ export class NetworkManager {
     const bridge = this.#firewallOf(draft)?.bridge;
     if (bridge === undefined) return;
     for (const other of this.#context.state.networks.values()) {
-      const part = usableDriver(this.#context, other)?.firewall(driverNetwork(this.#context, other));
-      if (part?.bridge === bridge) {
+      if (this.#bridgeOf(other) === bridge) {
         throw forbidden("bridge-taken", `bridge ${bridge} belongs to network ${other.name} already`);
       }
+    }
+  }
+
+  /** Undefined too where the driver is not loaded or refuses the record: such a network has no bridge. */
+  #bridgeOf(record: NetworkRecord): string | undefined {
+    try {
+      return this.#firewallOf(record)?.bridge;
+    } catch {
+      return undefined;
     }
   }
 
@@ -162,7 +170,9 @@ export class NetworkManager {
   async #realise(record: NetworkRecord, signal?: AbortSignal): Promise<NetworkRecord> {
     const create = driverOf(this.#context, record.driver).createNetwork(driverNetwork(this.#context, record));
     try {
-      await this.#context.firewall.protect(this.#firewallOf(record), create, signal);
+      const part = this.#firewallOf(record);
+      await this.#context.firewall.protect(part, create, signal);
+      if (part && !part.internal) this.#context.conditions.forwards(part.bridge);
       return record;
     } catch (error) {
       await this.#forget(record);

@@ -48,7 +48,7 @@ const remainsPlan = (
 ): Plan => {
   const { state, drivers, host } = context;
   const network = state.networks.get(id);
-  if (network) return drivers.get(network.driver)?.presence ? presence.removePlan(network) : plan();
+  if (network) return presence.leavePlan([network]);
   const endpoint = state.endpoints.get(id);
   // Links of the host's own namespace are looked after with those of bridge networks.
   if (!host || namespace === hostNamespace || (endpoint && isHere(context, endpoint))) return plan();

@@ -114,7 +114,7 @@ export class PresenceKeeper implements PresenceListener {
 
   /** Links that somebody removed or set down, and with them what was made on them. */
   async #repairLinks(network: NetworkRecord, namespace: string): Promise<void> {
-    const { kernel, log, state } = this.#context;
+    const { firewall, kernel, log, state } = this.#context;
     const work = this.#presence.plan(network);
     const observed = await kernel.observe(namespace);
     const up = new Set(observed?.links.filter((link) => link.up).map(({ name }) => name));
@@ -129,7 +129,7 @@ export class PresenceKeeper implements PresenceListener {
       const sandbox = isHere(this.#context, endpoint) ? state.sandboxes.get(endpoint.sandbox?.id ?? "") : undefined;
       return sandbox ? [attachmentOf(this.#context, endpoint, sandbox).attach] : [];
     });
-    await kernel.apply(plan(work, ...wiring));
+    await firewall.exclusive(() => kernel.apply(plan(work, ...wiring)));
   }
 
   arrived(network: NetworkRecord): void {

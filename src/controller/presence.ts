@@ -73,39 +73,45 @@ export class Presence {
     return onDemand;
   }
 
-  /** Applies the wiring of an endpoint that joins, its claim being recorded; before the first one, what its network needs here. */
-  async join(network: NetworkRecord, wiring: Plan, signal?: AbortSignal): Promise<void> {
-    const { kernel, firewall, state } = this.#context;
-    if (!this.#driver(network)) return kernel.apply(wiring, signal);
-    await firewall.exclusive(async () => {
-      const here = state.endpointsOf(network.id).filter((endpoint) => isHere(this.#context, endpoint));
-      await kernel.apply(plan(here.length > 1 ? plan() : this.wholePlan(network), wiring), signal);
-    });
-    this.listener?.arrived(network);
+  /** True where what joins and leaves one of the networks changes more on this host than its own wiring. */
+  isSpanning(networks: readonly NetworkRecord[]): boolean {
+    return networks.some((network) => this.#driver(network) !== undefined);
   }
 
-  /** Applies work that takes endpoints away from here, as the records say already; after the last one, its network's part goes. */
-  async leave(networks: readonly NetworkRecord[], work: Plan): Promise<void> {
-    const { kernel, firewall, host } = this.#context;
-    const going = networks.filter((network) => host && this.#driver(network) && !this.isPresent(network.id));
-    if (going.length === 0) return kernel.teardown(work);
-    await firewall.exclusive(() => kernel.teardown(plan(work, ...going.map((network) => this.#leavePlan(network)))));
+  /** What must be there before an endpoint of the network joins, its claim being recorded: everything, for the first one. */
+  joinPlan(network: NetworkRecord): Plan {
+    if (!this.#driver(network)) return plan();
+    const here = this.#context.state.endpointsOf(network.id).filter((endpoint) => isHere(this.#context, endpoint));
+    return here.length > 1 ? plan() : this.wholePlan(network);
   }
 
-  #leavePlan(network: NetworkRecord): Plan {
+  /** To be called after that was applied. */
+  joined(network: NetworkRecord): void {
+    if (this.#driver(network)) this.listener?.arrived(network);
+  }
+
+  /** After a join that failed: what the network got here for it goes. */
+  async giveUp(network: NetworkRecord): Promise<void> {
+    const { firewall, kernel } = this.#context;
+    if (this.isSpanning([network])) await firewall.exclusive(() => kernel.teardown(this.leavePlan([network])));
+  }
+
+  /** What goes of networks whose last endpoint has left this host, as the records say; to be applied. */
+  leavePlan(networks: readonly NetworkRecord[]): Plan {
+    return plan(...networks.map((network) => (this.isPresent(network.id) ? plan() : this.#removePlan(network))));
+  }
+
+  #removePlan(network: NetworkRecord): Plan {
     const { host, firewall } = this.#context;
+    const { presence } = this.#driver(network) ?? {};
+    if (!host || !presence) return plan();
     this.listener?.left(network.id);
     this.#flooded.delete(network.id);
     this.#onDemand.delete(network.id);
     const part = this.#parts.get(network.id);
     this.#parts.delete(network.id);
     if (part) firewall.unregister(part);
-    return (host && this.#driver(network)?.presence?.remove(driverNetwork(this.#context, network), host)) ?? plan();
-  }
-
-  /** What removes a network from this host that has no endpoint here; nothing where it has. */
-  removePlan(network: NetworkRecord): Plan {
-    return this.isPresent(network.id) ? plan() : this.#leavePlan(network);
+    return presence.remove(driverNetwork(this.#context, network), host);
   }
 
   /** Everything that a network has on this host, to be applied. May be repeated. */

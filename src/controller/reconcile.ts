@@ -2,6 +2,7 @@ import { errorText } from "../errors.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
 import { removeNetworkRemains } from "./network-remains.ts";
+import { portTargets } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import type { PresenceKeeper } from "./presence-keeper.ts";
 import { keys, type SandboxRecord } from "./records.ts";
@@ -34,6 +35,8 @@ export const reconcile = async (
   for (const network of presence.networks()) {
     await attempt(context, `the table of network ${network.name}`, async () => presence.guard(network));
   }
+  // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
+  await context.ports?.restore(sandboxesWithPorts(context), signal);
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
   if (complete) {
@@ -48,7 +51,9 @@ export const reconcile = async (
   for (const network of presence.networks()) {
     const what = `network ${network.name} on this host`;
     await context.locks.hold([Presence.lock(network.id)], async () => {
-      await attempt(context, what, () => context.kernel.apply(presence.wholePlan(network), signal));
+      await attempt(context, what, () =>
+        context.firewall.exclusive(() => context.kernel.apply(presence.wholePlan(network), signal)),
+      );
       await attempt(context, what, () => keeper.repair(network));
     });
   }
@@ -56,6 +61,17 @@ export const reconcile = async (
     await reconcileSandbox(context, sandboxes, sandbox, signal);
   await removeOrphanSandboxes(context);
 };
+
+const sandboxesWithPorts = (context: Context) =>
+  [...context.state.sandboxes.values()].flatMap((sandbox) => {
+    if (!sandbox.ports) return [];
+    try {
+      return [{ sandbox, targets: portTargets(context, context.state.endpointsIn(sandbox.id), sandbox) }];
+    } catch (error) {
+      context.log("error", `could not restore the ports of container ${sandbox.container}: ${errorText(error)}`);
+      return [];
+    }
+  });
 
 const attempt = async (context: Context, what: string, work: () => Promise<void>): Promise<void> => {
   try {

@@ -2,6 +2,8 @@ import * as z from "zod";
 import { type Ip, tryParseIp } from "../net/ip.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
 import { type InterfaceAddress, type Prefix, parseInterfaceAddress, tryParsePrefix } from "../net/prefix.ts";
+import { portCount } from "../ports/port-mapping.ts";
+import { mostPorts, mostRuns, tryParseRequest } from "../ports/port-text.ts";
 
 /** The records of the store, validated whenever they are read: the store is untrusted input. */
 
@@ -87,6 +89,14 @@ export const endpointRecord = z.object({
 });
 export type EndpointRecord = z.infer<typeof endpointRecord>;
 
+const ports = z
+  .array(text.refine((value) => tryParseRequest(value) !== undefined, "not a port mapping"))
+  .max(mostRuns)
+  .refine(
+    (values) => portCount(values.flatMap((value) => tryParseRequest(value) ?? [])) <= mostPorts,
+    "too many ports",
+  );
+
 export const sandboxRecord = z.object({
   version: z.literal(1),
   id,
@@ -99,6 +109,12 @@ export const sandboxRecord = z.object({
   dnsSearch: z.array(text).max(64),
   dnsOptions: z.array(text).max(64),
   extraHosts: z.array(z.object({ name: text, address: ip })).max(1024),
+  /** Ports to publish, as they were asked for: `127.0.0.1:8080:80/tcp`. */
+  ports: ports.exactOptional(),
+  /** Ports that its programs serve, published or not: `80/tcp`. */
+  exposed: ports.exactOptional(),
+  /** What was given for `ports` the last time; given again where it is free. */
+  published: ports.exactOptional(),
   /** The host's own stack. */
   host: z.boolean(),
   created: z.iso.datetime(),

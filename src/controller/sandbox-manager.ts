@@ -1,9 +1,11 @@
-import { forbidden } from "../errors.ts";
+import { forbidden, notImplemented } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
+import { requestText } from "../ports/port-text.ts";
 import { type Context, namespaceKey, requireSandbox } from "./context.ts";
 import { endpointKeys } from "./endpoint-manager.ts";
 import type { CreateSandbox } from "./model.ts";
 import { checkContainerId, newId } from "./names.ts";
+import { takeDown } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type SandboxRecord } from "./records.ts";
 import { attachmentOf, sandboxPlan } from "./wiring.ts";
@@ -21,6 +23,11 @@ export class SandboxManager {
   async create(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxRecord> {
     const { state, locks, kernel, naming } = this.#context;
     const container = checkContainerId(request.containerId);
+    if (request.ports && request.ports.length > 0 && !this.#context.ports) {
+      throw notImplemented("no-ports", "published ports need the nftables firewall, which this daemon runs without", {
+        hint: 'set firewall = "nftables" in the daemon\'s configuration, or reach the sandbox by its address',
+      });
+    }
     return locks.hold([`container:${container}`, ...hostLock(request.useDefaultSandbox)], async () => {
       const present = state.sandboxOf(container);
       if (present) {
@@ -80,7 +87,8 @@ export class SandboxManager {
       for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
       await naming.close(record);
       const known = networks.flatMap((id) => state.knownNetwork(id) ?? []);
-      await this.#presence.leave(known, work);
+      const leave = (): Plan => plan(work, this.#presence.leavePlan(known));
+      await takeDown(this.#context, leave, { left: [], sandbox: record, alone: this.#presence.isSpanning(known) });
       await naming.discard(record.id);
     });
   }
@@ -120,6 +128,8 @@ const newRecord = (container: string, request: CreateSandbox): SandboxRecord => 
   dnsSearch: [...(request.dnsSearch ?? [])],
   dnsOptions: [...(request.dnsOptions ?? [])],
   extraHosts: (request.extraHosts ?? []).map(({ name, address }) => ({ name, address })),
+  ...(request.ports && request.ports.length > 0 && { ports: request.ports.map(requestText) }),
+  ...(request.exposed && request.exposed.length > 0 && { exposed: request.exposed.map(requestText) }),
   host: request.useDefaultSandbox ?? false,
   created: new Date().toISOString(),
 });

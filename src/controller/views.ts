@@ -1,3 +1,4 @@
+import { parseRequest } from "../ports/port-text.ts";
 import { type Context, isHere, namespaceKey, requireNetwork } from "./context.ts";
 import type { EndpointInfo, NetworkInfo, SandboxInfo } from "./model.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
@@ -35,4 +36,7 @@ export const sandboxInfo = (context: Context, record: SandboxRecord): SandboxInf
   domainName: record.domainName,
   created: record.created,
   endpoints: context.state.endpointsIn(record.id).map(({ id }) => id),
+  ports: (record.ports ?? []).map(parseRequest),
+  exposed: (record.exposed ?? []).map(parseRequest),
+  published: context.ports?.published(record.id) ?? [],
 });

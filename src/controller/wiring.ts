@@ -56,6 +56,7 @@ const driversAttachment = (context: Context, endpoint: EndpointRecord, sandbox: 
     id: sandbox.id,
     namespace: namespaceOf(context, sandbox),
     interfaceName: endpoint.sandbox?.interface ?? "eth0",
+    ...((sandbox.ports ?? []).length > 0 && { ports: true }),
   };
   const driver = driverOf(context, network.driver);
   const host = driver.presence && requireHost(context, network);
@@ -135,7 +136,8 @@ export const detachPlan = (
   );
 };
 
-const byPriority = ({ sandbox: a }: EndpointRecord, { sandbox: b }: EndpointRecord): number =>
+/** The endpoints of a sandbox in the order in which they are asked for its default route. */
+export const byPriority = ({ sandbox: a }: EndpointRecord, { sandbox: b }: EndpointRecord): number =>
   (b?.priority ?? 0) - (a?.priority ?? 0) || (a?.order ?? 0) - (b?.order ?? 0);
 
 /** The namespace of a sandbox, ready for its first interface. */

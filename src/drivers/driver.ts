@@ -74,6 +74,8 @@ export interface DriverSandbox {
   readonly namespace: string;
   /** Name of the interface inside, chosen by the controller: `eth0`, `eth1`, ... */
   readonly interfaceName: string;
+  /** It has ports to publish: it may come back to itself by them. */
+  readonly ports?: boolean;
 }
 
 /** How an endpoint is wired into a sandbox. */
@@ -86,6 +88,11 @@ export interface Attachment {
   readonly hostLink?: string;
   /** What the sandbox may call itself on the link, where it is kept from forging addresses. */
   readonly guarded?: GuardedPort;
+  /**
+   * Present where the host's NAT reaches the endpoint: ports of the sandbox lead to it while it carries the default route.
+   * `hostAddress` is the address that they are bound to where none was asked for; absent: every address of the host.
+   */
+  readonly publish?: { readonly hostAddress?: Ip };
   /** Next hops for the sandbox's default routes, at most one a family; none on internal networks. */
   readonly gateways: readonly Ip[];
 }

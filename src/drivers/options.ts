@@ -1,5 +1,5 @@
 import { badRequest, shown } from "../errors.ts";
-import { type Ip, tryParseIp } from "../net/ip.ts";
+import { familyOf, type Ip, tryParseIp } from "../net/ip.ts";
 import { suggest } from "../suggest.ts";
 import type { Options } from "./driver.ts";
 
@@ -12,13 +12,13 @@ export const option = {
   bridgeName: "com.docker.network.bridge.name",
   defaultBridge: "com.docker.network.bridge.default_bridge",
   icc: "com.docker.network.bridge.enable_icc",
+  hostBindingIpv4: "com.docker.network.bridge.host_binding_ipv4",
   masquerade: "com.docker.network.bridge.enable_ip_masquerade",
   vxlanIds: "com.docker.network.driver.overlay.vxlanid_list",
   multicast: "com.docker.network.driver.overlay.multicast",
   encrypted: "encrypted",
   gatewayModeIpv4: "com.docker.network.bridge.gateway_mode_ipv4",
   gatewayModeIpv6: "com.docker.network.bridge.gateway_mode_ipv6",
-  hostBindingIpv4: "com.docker.network.bridge.host_binding_ipv4",
   inhibitIpv4: "com.docker.network.bridge.inhibit_ipv4",
   antiSpoofing: "dnet.bridge.anti_spoofing",
   trustedInterfaces: "com.docker.network.bridge.trusted_host_interfaces",
@@ -92,15 +92,6 @@ export const wordOption = <const W extends string>(
   throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not one of ${words.join(", ")}`);
 };
 
-/** An address of one family, or undefined where the option is absent. @throws NetworkError `invalid-option` */
-export const addressOption = (options: Options, name: string, family: 4 | 6): Ip | undefined => {
-  const text = options[name];
-  if (text === undefined) return undefined;
-  const ip = tryParseIp(text);
-  if (ip !== undefined && ip.includes(":") === (family === 6)) return ip;
-  throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not an IPv${family} address`);
-};
-
 /** MTU in bytes, or undefined where the option is absent. @throws NetworkError `invalid-option` */
 export const mtuOption = (options: Options): number | undefined => {
   const text = options[option.mtu];
@@ -110,6 +101,15 @@ export const mtuOption = (options: Options): number | undefined => {
     throw badRequest("invalid-option", `invalid option ${option.mtu}: ${shown(text)} is not between 68 and 65535`);
   }
   return mtu;
+};
+
+/** An address of one family, or undefined where the option is absent. @throws NetworkError `invalid-option` */
+export const addressOption = (options: Options, name: string, family: 4 | 6): Ip | undefined => {
+  const text = options[name];
+  if (text === undefined) return undefined;
+  const ip = tryParseIp(text);
+  if (ip !== undefined && familyOf(ip) === family) return ip;
+  throw badRequest("invalid-option", `invalid option ${name}: ${shown(text)} is not an IPv${family} address`);
 };
 
 /** An interface name that is safe in paths, in nft scripts and for the kernel. @throws NetworkError `invalid-option` */

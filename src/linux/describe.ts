@@ -1,4 +1,5 @@
 import {
+  type FlowMatch,
   hostNamespace,
   type LinkChange,
   type LinkSpec,
@@ -86,6 +87,7 @@ const settings = (link: LinkSpec): readonly string[] => {
   if (bridgePort === undefined) return linkSet(name, { ...change, ...up });
   const port = words(
     `ip link set dev ${name} type bridge_slave`,
+    bridgePort.hairpin !== undefined && `hairpin ${bridgePort.hairpin ? "on" : "off"}`,
     bridgePort.learning !== undefined && `learning ${bridgePort.learning ? "on" : "off"}`,
     bridgePort.flood !== undefined && `flood ${bridgePort.flood ? "on" : "off"}`,
     bridgePort.isolated !== undefined && `isolated ${bridgePort.isolated ? "on" : "off"}`,
@@ -102,7 +104,10 @@ const linkSet = (name: string, set: LinkChange): readonly string[] => {
     set.alias !== undefined && `alias ${quote(set.alias)}`,
     set.name !== undefined && `name ${set.name}`,
   );
-  return changes === "" ? [] : [`ip link set dev ${name} ${changes}`];
+  return [
+    ...(changes === "" ? [] : [`ip link set dev ${name} ${changes}`]),
+    ...(set.hairpin === undefined ? [] : [`bridge link set dev ${name} hairpin ${set.hairpin ? "on" : "off"}`]),
+  ];
 };
 
 const routeWords = (route: RouteSpec): string =>
@@ -117,6 +122,13 @@ const routeWords = (route: RouteSpec): string =>
   );
 
 const ipFor = (address: string): string => (address.includes(":") ? "ip -6" : "ip");
+
+/** conntrack(8) knows no ranges. Without an address it takes flows in transit too, which the operation leaves alone. */
+const flowDeletion = (namespace: NamespaceRef, { protocol, family, address, port, count }: FlowMatch): string => {
+  const to = address === undefined ? "" : ` --orig-dst ${address}`;
+  const line = inside(namespace, `conntrack -D -f ipv${family} -p ${protocol}${to} --orig-port-dst`);
+  return count === 1 ? `${line} ${port}` : `for port in $(seq ${port} ${port + count - 1}); do ${line} "$port"; done`;
+};
 
 const commands = (operation: Operation): readonly string[] => {
   switch (operation.op) {
@@ -186,6 +198,8 @@ const commands = (operation: Operation): readonly string[] => {
       const script = operation.op === "nft.apply" ? operation.script : redirectScript(operation.redirect);
       return [`${inside(operation.namespace, "nft -f -")} <<'EOF'\n${script.trimEnd()}\nEOF`];
     }
+    case "conntrack.flush":
+      return operation.flows.map((flow) => flowDeletion(operation.namespace, flow));
   }
 };
 

@@ -1,4 +1,5 @@
 import { internal, NetworkError } from "../errors.ts";
+import { addressOf } from "../net/prefix.ts";
 import { explainError } from "./explain-error.ts";
 import { errno } from "./libc.ts";
 import { getLink, indexOf, LinkExecutor } from "./link-executor.ts";
@@ -10,14 +11,23 @@ import {
   type Result,
   runs,
 } from "./neighbor-executor.ts";
-import { encodeAddress } from "./netlink/address.ts";
+import { decodeAddress, encodeAddress } from "./netlink/address.ts";
+import { flushFlows } from "./netlink/conntrack.ts";
 import { flag, rtm } from "./netlink/constants.ts";
 import { batch, encodeRedirect } from "./netlink/redirect.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
 import { type NetlinkSocket, netfilterTransaction } from "./netlink/socket.ts";
 import { applyNft } from "./nft.ts";
-import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "./plan.ts";
+import {
+  type FlowMatch,
+  hostNamespace,
+  inversePlan,
+  type NamespaceRef,
+  type Operation,
+  type Plan,
+  type RouteSpec,
+} from "./plan.ts";
 import { setSysctl } from "./sysctl.ts";
 
 export interface Outcome {
@@ -48,6 +58,7 @@ const deletions: readonly Operation["op"][] = [
   "rule.delete",
   "neighbor.delete",
   "fdb.delete",
+  "conntrack.flush",
 ];
 
 /** What an operation wants is so already. */
@@ -182,7 +193,16 @@ export class Executor {
           netfilterTransaction(batch.begin, encodeRedirect(operation.redirect), batch.end),
         );
         return operation;
+      case "conntrack.flush":
+        return this.#flush(operation.namespace, operation.flows) ? operation : undefined;
     }
+  }
+
+  /** @returns false where there was no such flow */
+  #flush(namespace: NamespaceRef, flows: readonly FlowMatch[]): boolean {
+    const addresses = this.#namespaces.socket(namespace).dump({ type: rtm.GETADDR, body: Buffer.alloc(8) });
+    const local = addresses.map(({ body }) => addressOf(decodeAddress(body).address));
+    return this.#namespaces.enter(namespace, () => flushFlows(flows, local)) > 0;
   }
 }
 

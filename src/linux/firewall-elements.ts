@@ -42,7 +42,9 @@ export const elementsOf = (network: FirewallNetwork): readonly Element[] => {
   }
   for (const subnet of network.subnets) {
     const family = prefixFamily(subnet);
-    for (const from of [bridge, ...trusted]) result.push({ set: `own${family}`, key: `${from} . ${subnet}` });
+    for (const from of network.internal ? [bridge] : trusted) {
+      result.push({ set: `own${family}`, key: `${from} . ${subnet}` });
+    }
     if (isClosed(network, family)) result.push({ set: `closed${family}`, key: subnet });
     result.push(...wayOut(network, subnet));
   }

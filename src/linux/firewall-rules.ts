@@ -52,7 +52,7 @@ export const sets: readonly NamedSet[] = [
       kind: "set",
       type: `ifname . ipv${family}_addr`,
       flags: "interval",
-      purpose: `interfaces by which a subnet's addresses may be reached, IPv${family}`,
+      purpose: `what internal networks may send to, and trusted interfaces where a subnet is closed, IPv${family}`,
     },
     {
       name: `closed${family}`,
@@ -116,13 +116,13 @@ export const chains: readonly Chain[] = [
         concerns: internal,
       },
       {
-        match: 'iifname != "lo" ip daddr @closed4 iifname . ip daddr != @own4 fib daddr type != local',
+        match: "iifname != @bridges ip daddr @closed4 iifname . ip daddr != @own4 fib daddr type != local",
         verdict: "counter drop",
         reason: "nobody routes through this host to a sandbox's address (moby 49325)",
         concerns: (network) => isClosed(network, 4),
       },
       {
-        match: 'iifname != "lo" ip6 daddr @closed6 iifname . ip6 daddr != @own6 fib daddr type != local',
+        match: "iifname != @bridges ip6 daddr @closed6 iifname . ip6 daddr != @own6 fib daddr type != local",
         verdict: "counter drop",
         reason: "nobody routes through this host to a sandbox's address, IPv6 (moby 49325)",
         concerns: (network) => isClosed(network, 6),
@@ -190,13 +190,13 @@ export const chains: readonly Chain[] = [
         concerns: open,
       },
       {
-        match: "ip daddr . meta l4proto . th dport @reachable4",
+        match: "iifname != @bridges ip daddr . meta l4proto . th dport @reachable4",
         verdict: "accept",
         reason: "a published port at the sandbox's own address, IPv4",
         concerns: inMode("routed"),
       },
       {
-        match: "ip6 daddr . meta l4proto . th dport @reachable6",
+        match: "iifname != @bridges ip6 daddr . meta l4proto . th dport @reachable6",
         verdict: "accept",
         reason: "a published port at the sandbox's own address, IPv6",
         concerns: inMode("routed"),

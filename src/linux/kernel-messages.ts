@@ -11,7 +11,7 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "observe" | "entries" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch"; readonly topic: Topic }
-  | { readonly kind: "neighbors" }
+  | { readonly kind: "neighbors" | "forward-drops" }
   /** The last request: everything that the worker holds open is closed. */
   | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
@@ -40,6 +40,7 @@ export interface KernelReply {
   readonly entries?: readonly NeighborEntry[] | undefined;
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
+  readonly forwardDrops?: readonly string[];
   readonly neighborTables?: readonly NeighborTable[];
   readonly differences?: readonly TableDifference[];
 }

@@ -9,6 +9,7 @@ import { openMissSocket } from "./miss-socket.ts";
 import { Namespaces } from "./namespaces.ts";
 import { neighborEntries } from "./neighbor-entries.ts";
 import { neighborTables } from "./netlink/neighbor-tables.ts";
+import { forwardDrops } from "./nft.ts";
 import { holdConnections, openNotifications } from "./notification-sockets.ts";
 import { observe } from "./observe.ts";
 import { hostNamespace, type Operation, type Plan } from "./plan.ts";
@@ -72,6 +73,8 @@ const answer = (request: KernelRequest): KernelReply => {
         return { id, errors: [] };
       case "watch":
         return { id, errors: [], sockets: [{ fd: openNotifications(request.topic), port: 0 }] };
+      case "forward-drops":
+        return { id, errors: [], forwardDrops: forwardDrops() };
       case "neighbors":
         return { id, errors: [], neighborTables: neighborTables(namespaces.socket(hostNamespace)) };
       case "hold":

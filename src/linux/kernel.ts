@@ -1,4 +1,4 @@
-import type { Ip } from "../net/ip.ts";
+import type { Family, Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress } from "../net/prefix.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
@@ -40,15 +40,29 @@ export interface Observed {
 
 /** A socket to open inside a namespace, handed out as a file descriptor of this process. */
 export interface SocketRequest {
-  readonly protocol: "udp" | "tcp";
+  readonly protocol: "udp" | "tcp" | "sctp";
   readonly address: Ip;
-  /** 0 lets the kernel choose. */
+  /** 0 lets the kernel choose from `net.ipv4.ip_local_port_range`. */
   readonly port: number;
+  /**
+   * Holds the port: no other program can bind it, and only clients on the loopback device reach it. Failures name the port and
+   * who has it.
+   */
+  readonly hold?: {
+    /** With the address `::`: IPv4 too, by the same socket. Where the kernel has no IPv6, IPv4 alone. */
+    readonly bothFamilies?: boolean;
+    /** TCP: whoever connects is heard. */
+    readonly listen?: boolean;
+    /** First and last port to try in order where `port` is taken. */
+    readonly otherwise?: readonly [number, number];
+  };
 }
 
 export interface OpenedSocket {
   readonly fd: number;
   readonly port: number;
+  /** Of a held port: the socket's family. */
+  readonly family?: Family;
 }
 
 /** The kernel's table of neighbours of one family, which all namespaces of the host share. */
@@ -121,5 +135,7 @@ export interface Kernel {
   /** Tells of every change of the host's routes, ours included, without polling. @returns what ends it */
   watchRoutes(onChange: () => void): Promise<() => void>;
   neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]>;
+  /** Chains of the host whose policy drops what it forwards: `ip filter FORWARD`. */
+  forwardDrops(signal?: AbortSignal): Promise<readonly string[]>;
   close(): Promise<void>;
 }

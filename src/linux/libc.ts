@@ -23,8 +23,6 @@ const raw = {
   setsockopt: func("int setsockopt(int fd, int level, int name, void *value, uint32_t length)"),
   send: func("intptr_t send(int fd, void *bytes, uintptr_t length, int flags)"),
   recv: func("intptr_t recv(int fd, void *bytes, uintptr_t length, int flags)"),
-  poll: func("int poll(void *fds, unsigned long count, int timeout)"),
-  eventfd: func("int eventfd(unsigned int initial, int flags)"),
   fstatfs: func("int fstatfs(int fd, void *result)"),
   fcntl: func("int fcntl(int fd, int command, int value)"),
 };
@@ -36,9 +34,17 @@ export const MS_BIND = 4096;
 export const MNT_DETACH = 2;
 export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
 export const SOL_SOCKET = 1;
-export const SO = { REUSEADDR: 2, RCVTIMEO: 20, RCVBUF: 8, ATTACH_FILTER: 26, RCVBUFFORCE: 33 } as const;
-/** poll.h: POLLIN */
-const POLLIN = 1;
+export const SO = {
+  REUSEADDR: 2,
+  RCVBUF: 8,
+  RCVTIMEO: 20,
+  BINDTODEVICE: 25,
+  ATTACH_FILTER: 26,
+  RCVBUFFORCE: 33,
+} as const;
+/** in.h, in6.h */
+export const IPPROTO = { IPV6: 41, SCTP: 132 } as const;
+export const IPV6_V6ONLY = 26;
 /** magic.h: the file system of namespace files. */
 const NSFS_MAGIC = 0x6e736673;
 
@@ -54,10 +60,14 @@ export const errno = {
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  EMFILE: 24,
   ENOSPC: 28,
   EROFS: 30,
   EXFULL: 54,
+  EPROTONOSUPPORT: 93,
+  ESOCKTNOSUPPORT: 94,
   EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
   EADDRINUSE: 98,
   EADDRNOTAVAIL: 99,
   ENETUNREACH: 101,
@@ -81,6 +91,8 @@ const texts: Readonly<Record<number, string>> = {
   30: "read-only file system",
   34: "numerical result out of range",
   54: "exchange full",
+  93: "protocol not supported",
+  94: "socket type not supported",
   95: "operation not supported",
   97: "address family not supported",
   98: "address already in use",
@@ -147,21 +159,6 @@ export const attachFilter = (fd: number, program: Buffer): void => {
   header.writeUInt16LE(program.length / 8, 0);
   header.writeBigUInt64LE(koffi.address(program), 8);
   setsockopt(fd, SOL_SOCKET, SO.ATTACH_FILTER, header);
-};
-
-/** A counter that wakes who polls it when it is written to (8 bytes). */
-export const eventfd = (): number => checked("eventfd", () => raw.eventfd(0, O.CLOEXEC | SOCK.NONBLOCK));
-
-/** Waits, however long, until one of the descriptors has something to read or failed. @returns which */
-export const poll = (fds: readonly number[]): readonly boolean[] => {
-  // struct pollfd: the descriptor, what is asked, what is so.
-  const request = Buffer.alloc(fds.length * 8);
-  for (const [n, fd] of fds.entries()) {
-    request.writeInt32LE(fd, n * 8);
-    request.writeInt16LE(POLLIN, n * 8 + 4);
-  }
-  checked("poll", () => raw.poll(request, fds.length, -1));
-  return fds.map((_, n) => request.readInt16LE(n * 8 + 6) !== 0);
 };
 
 /** The local address of a socket: a struct sockaddr. */

@@ -56,7 +56,10 @@ export class LinkExecutor {
       }
       case "link.set": {
         const index = indexOf(socket, operation.name);
-        socket.request({ type: rtm.SETLINK, body: encodeLinkSet(index, operation.set, this.#context(namespace)) });
+        const { hairpin, ...set } = operation.set;
+        if (Object.keys(set).length > 0)
+          socket.request({ type: rtm.SETLINK, body: encodeLinkSet(index, set, this.#context(namespace)) });
+        if (hairpin !== undefined) socket.request({ type: rtm.NEWLINK, body: encodeBridgePort(index, { hairpin }) });
         return operation;
       }
     }

@@ -1,4 +1,4 @@
-import { attachFilter, bind, close, SO, SOCK, SOL_SOCKET, setsockopt, socket } from "./libc.ts";
+import { attachFilter, bind, close, SO, SOCK, SOL_SOCKET, setsockopt, signalWhenReadable, socket } from "./libc.ts";
 import { AF, rtm } from "./netlink/constants.ts";
 
 const NETLINK_ROUTE = 0;
@@ -27,9 +27,9 @@ const missesOnly = Buffer.concat([
   instruction(0x06, 0, 0, 0),
 ]);
 
-/** Opens a socket that hears of misses in the namespace in which the calling thread is. @throws NetworkError `system-call` */
+/** Opens a socket that hears of misses in the namespace in which the calling thread is, and signals. @throws NetworkError `system-call` */
 export const openMissSocket = (): number => {
-  const fd = socket(AF.NETLINK, SOCK.RAW | SOCK.NONBLOCK, NETLINK_ROUTE);
+  const fd = socket(AF.NETLINK, SOCK.RAW, NETLINK_ROUTE);
   try {
     attachFilter(fd, missesOnly);
     const size = Buffer.alloc(4);
@@ -40,6 +40,7 @@ export const openMissSocket = (): number => {
     address.writeUInt16LE(AF.NETLINK, 0);
     address.writeUInt32LE(1 << (RTNLGRP_NEIGH - 1), 8);
     bind(fd, address);
+    signalWhenReadable(fd);
     return fd;
   } catch (error) {
     close(fd);

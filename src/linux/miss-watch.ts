@@ -12,10 +12,9 @@ export interface MissWatch {
   /**
    * The misses in a namespace until the signal aborts. The same miss comes at most once a second; where there are more than
    * can be taken, some are left out: the next packet misses again. A watch keeps its namespace alive: end it first.
-   * @throws NetworkError `no-namespace`; `miss-worker` (no service) when the watch breaks off
+   * @throws NetworkError `no-namespace`
    */
   watch(namespace: NamespaceRef, signal: AbortSignal): AsyncIterable<Miss>;
-  close(): Promise<void>;
 }
 
 /** The line of the debug log, as in the original. */

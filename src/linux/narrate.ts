@@ -55,6 +55,8 @@ const what = (operation: Exclude<Operation, { op: "namespace.add" | "namespace.d
       return `setting ${operation.key}`;
     case "nft.apply":
       return "packet filter";
+    case "conntrack.flush":
+      return "tracked flows to ports of the host are forgotten";
     case "nft.redirect":
       return "redirect of port 53 to the resolver";
   }

@@ -94,15 +94,11 @@ export const applyNft = (script: string): number => {
   return result.pid;
 };
 
-/**
- * A table as nft lists it, without counters; undefined where there is none.
- * @param table family and name: `inet t`
- * @throws NetworkError `nft`
- */
-export const listTable = (table: string): string | undefined => {
+/** What `nft list ...` prints; undefined where there is no such thing. @throws NetworkError `nft` */
+const list = (...words: readonly string[]): string | undefined => {
   const complaints = scratchFile("complaints");
   const listing = scratchFile("listing");
-  const result = spawnSync("nft", ["-s", "list", "table", ...table.split(" ")], {
+  const result = spawnSync("nft", ["-s", "list", ...words], {
     timeout: deadline,
     stdio: ["ignore", listing, complaints],
     env: environment(),
@@ -115,4 +111,25 @@ export const listTable = (table: string): string | undefined => {
   }
   const bytes = Buffer.alloc(fstatSync(listing).size);
   return bytes.toString("utf8", 0, readSync(listing, bytes, 0, bytes.length, 0));
+};
+
+/**
+ * A table as nft lists it, without counters; undefined where there is none.
+ * @param table family and name: `inet t`
+ * @throws NetworkError `nft`
+ */
+export const listTable = (table: string): string | undefined => list("table", ...table.split(" "));
+
+/** Chains that drop what this host forwards unless a rule of theirs accepts it: `ip filter FORWARD`. @throws NetworkError `nft` */
+export const forwardDrops = (): readonly string[] => dropsOf(list("chains") ?? "");
+
+export const dropsOf = (listing: string): readonly string[] => {
+  const found: string[] = [];
+  let [table, chain] = ["", ""];
+  for (const line of listing.split("\n")) {
+    table = /^table (\S+ \S+) \{/.exec(line)?.[1] ?? table;
+    chain = /^\tchain (\S+) \{/.exec(line)?.[1] ?? chain;
+    if (/ hook forward .*policy drop;/.test(line)) found.push(`${table} ${chain}`);
+  }
+  return found;
 };

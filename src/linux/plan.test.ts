@@ -34,6 +34,10 @@ const all: readonly (readonly [Operation, string])[] = [
     "ip link set dev d0 down mtu 1400 nomaster",
   ],
   [
+    { op: "link.set", namespace: "host", name: "v0", set: { up: true, hairpin: true }, was: { hairpin: false } },
+    "ip link set dev v0 up\nbridge link set dev v0 hairpin on",
+  ],
+  [
     { op: "address.add", namespace: "host", device: "d0", address: parseInterfaceAddress("10.0.0.1/24") },
     "ip address add 10.0.0.1/24 broadcast + dev d0",
   ],
@@ -85,12 +89,32 @@ const all: readonly (readonly [Operation, string])[] = [
     { op: "nft.apply", namespace: "host", script: "add table ip t\n", undo: "delete table ip t\n" },
     "nft -f - <<'EOF'\nadd table ip t\nEOF",
   ],
+  [
+    {
+      op: "conntrack.flush",
+      namespace: "host",
+      flows: [
+        { protocol: "udp", family: 4, port: 53, count: 1 },
+        {
+          protocol: "tcp",
+          family: 6,
+          address: parseIp("2001:db8::1"),
+          port: 8000,
+          count: 3,
+          unless: { address: parseIp("fd00::2"), port: 80 },
+        },
+      ],
+    },
+    "conntrack -D -f ipv4 -p udp --orig-port-dst 53\n" +
+      'for port in $(seq 8000 8002); do conntrack -D -f ipv6 -p tcp --orig-dst 2001:db8::1 --orig-port-dst "$port"; done',
+  ],
 ];
 
 describe("operations", () => {
   it.each(all)("%j is a command", (operation, command) => expect(commandOf(operation)).toBe(command));
 
-  it.each(all.map(([operation]) => operation))("%j is what its inverse's inverse does", (operation) => {
+  const undoable = all.map(([operation]) => operation).filter(({ op }) => op !== "conntrack.flush");
+  it.each(undoable)("%j is what its inverse's inverse does", (operation) => {
     const back = inverse(operation);
     if (back === undefined) throw new Error("no inverse");
     // What a deletion knows of a link lets it be made again; a namespace comes back empty and new.
@@ -104,6 +128,7 @@ describe("operations", () => {
     { op: "link.delete", namespace, name: "d0" },
     { op: "sysctl.set", namespace, key: "net/ipv4/ip_forward", value: "1" },
     { op: "nft.apply", namespace, script: "x" },
+    { op: "conntrack.flush", namespace, flows: [] },
   ] as Operation[])("%j has none: it does not know what was before", (operation) => {
     expect(inverse(operation)).toBeUndefined();
   });
@@ -112,7 +137,7 @@ describe("operations", () => {
     const operations = plan(...all.map(([operation]) => operation));
     expect(Object.isFrozen(operations) && operations.every(Object.isFrozen)).toBe(true);
     expect(inversePlan(operations)[0]).toMatchObject({ op: "nft.apply", script: "delete table ip t\n" });
-    expect(inversePlan(operations)).toHaveLength(operations.length);
+    expect(inversePlan(operations)).toHaveLength(undoable.length);
   });
 
   it("of a redirect are batches for nft, as its command is", () => {

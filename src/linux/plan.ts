@@ -1,4 +1,4 @@
-import type { Ip } from "../net/ip.ts";
+import type { Family, Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
 import { type Redirect, redirectScript } from "./redirect.ts";
@@ -34,6 +34,8 @@ export interface BridgePort {
   readonly learning?: boolean;
   /** Frames for addresses that the bridge does not know leave here too. */
   readonly flood?: boolean;
+  /** Frames may leave by the port that they came in by. */
+  readonly hairpin?: boolean;
   /** It reaches no other port that is isolated too. */
   readonly isolated?: boolean;
 }
@@ -156,7 +158,22 @@ export type Operation =
   /** One atomic nft batch; `undo` is the batch that takes it back. */
   | { readonly op: "nft.apply"; readonly namespace: NamespaceRef; readonly script: string; readonly undo?: string }
   /** The same for a redirect, without the program nft. */
-  | { readonly op: "nft.redirect"; readonly namespace: NamespaceRef; readonly redirect: Redirect };
+  | { readonly op: "nft.redirect"; readonly namespace: NamespaceRef; readonly redirect: Redirect }
+  /** Connection tracking forgets flows: the next packet of each meets the rules as they are now. */
+  | { readonly op: "conntrack.flush"; readonly namespace: NamespaceRef; readonly flows: readonly FlowMatch[] };
+
+/** Flows that came to ports of the host, whatever they were led to. */
+export interface FlowMatch {
+  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly family: Family;
+  /** The address they were sent to; any address of the host where absent. */
+  readonly address?: Ip;
+  /** The first of `count` ports. */
+  readonly port: number;
+  readonly count: number;
+  /** What the first of the ports should lead to, and each other as far behind it: flows that do stay. */
+  readonly unless?: { readonly address: Ip; readonly port: number };
+}
 
 export interface LinkChange {
   readonly up?: boolean;
@@ -166,6 +183,8 @@ export interface LinkChange {
   readonly master?: string;
   readonly alias?: string;
   readonly name?: string;
+  /** A port of a bridge: frames may leave by it that came by it. */
+  readonly hairpin?: boolean;
 }
 
 export interface RouteSpec {
@@ -256,6 +275,8 @@ export const inverse = (operation: Operation): Operation | undefined => {
       const script = `delete table ip ${redirect.table}\n`;
       return { op: "nft.apply", namespace, script, undo: redirectScript(redirect) };
     }
+    case "conntrack.flush":
+      return undefined;
   }
 };
 

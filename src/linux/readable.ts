@@ -18,16 +18,35 @@ export const listenForReadable = (): void => {
   if (!process.listeners("SIGIO").includes(readAll)) process.on("SIGIO", readAll);
 };
 
+/** Reading is synchronous: one for all. */
+const buffer = Buffer.alloc(64 * 1024);
+
 /**
  * Reads datagrams of a descriptor that signals (`signalWhenReadable`) as they come.
- * @param onDatagram undefined where some got lost
+ * @param onDatagram undefined where some got lost; the bytes are valid during the call
+ * @param perSecond datagrams that are read in a second, where whoever causes them is not trusted; the kernel drops what is too much
  * @returns what ends it and closes the descriptor
  */
-export const readDatagrams = (fd: number, onDatagram: (bytes: Buffer | undefined) => void): (() => void) => {
-  const buffer = Buffer.alloc(64 * 1024);
+export const readDatagrams = (
+  fd: number,
+  onDatagram: (bytes: Buffer | undefined) => void,
+  perSecond = Number.POSITIVE_INFINITY,
+): (() => void) => {
   let stopped = false;
+  let [since, left] = [Date.now(), perSecond];
+  let pause: NodeJS.Timeout | undefined;
+  const goOn = (): void => {
+    pause = undefined;
+    read();
+  };
   const read = (): void => {
+    if (pause) return;
+    if (Date.now() - since >= 1000) [since, left] = [Date.now(), perSecond];
     for (let datagrams = 0; !stopped && datagrams < turn; datagrams++) {
+      if (left <= 0) {
+        pause = setTimeout(goOn, 1000).unref();
+        return;
+      }
       let length: number;
       try {
         length = readSync(fd, buffer, 0, buffer.length, null);
@@ -39,6 +58,7 @@ export const readDatagrams = (fd: number, onDatagram: (bytes: Buffer | undefined
         if (code !== "ENOBUFS") return;
         continue;
       }
+      left--;
       onDatagram(buffer.subarray(0, length));
     }
     if (!stopped) setImmediate(read);
@@ -47,6 +67,7 @@ export const readDatagrams = (fd: number, onDatagram: (bytes: Buffer | undefined
   read();
   return () => {
     stopped = true;
+    clearTimeout(pause);
     readers.delete(read);
     closeSync(fd);
   };

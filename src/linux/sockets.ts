@@ -1,12 +1,32 @@
-import { familyOf, ipToBytes } from "../net/ip.ts";
+import { NetworkError } from "../errors.ts";
+import { familyOf, type Ip, ipToBytes } from "../net/ip.ts";
+import { explainHeldPort } from "./held-port-error.ts";
 import type { OpenedSocket, SocketRequest } from "./kernel.ts";
-import { bind, close, getsockname, listen, SOCK, socket } from "./libc.ts";
+import {
+  bind,
+  close,
+  errno,
+  getsockname,
+  IPPROTO,
+  IPV6_V6ONLY,
+  listen,
+  SO,
+  SOCK,
+  SOL_SOCKET,
+  setsockopt,
+  socket,
+} from "./libc.ts";
 import { addressFamily } from "./netlink/address.ts";
 
 const backlog = 128;
 
+/** C ints, and the name of the loopback device. */
+const off = Buffer.from([0, 0, 0, 0]);
+const on = Buffer.from([1, 0, 0, 0]);
+const loopback = Buffer.from("lo\0");
+
 /** struct sockaddr_in or sockaddr_in6 of netinet/in.h. */
-const socketAddress = ({ address, port }: SocketRequest): Buffer => {
+export const socketAddress = (address: Ip, port: number): Buffer => {
   const family = familyOf(address);
   const bytes = Buffer.alloc(family === 4 ? 16 : 28);
   bytes.writeUInt16LE(addressFamily(family), 0);
@@ -15,12 +35,15 @@ const socketAddress = ({ address, port }: SocketRequest): Buffer => {
   return bytes;
 };
 
+const makeSocket = ({ protocol, address }: SocketRequest): number => {
+  const type = protocol === "udp" ? SOCK.DGRAM : SOCK.STREAM;
+  return socket(addressFamily(familyOf(address)), type | SOCK.NONBLOCK, protocol === "sctp" ? IPPROTO.SCTP : 0);
+};
+
 const openSocket = (request: SocketRequest): OpenedSocket => {
-  const family = addressFamily(familyOf(request.address));
-  const type = request.protocol === "udp" ? SOCK.DGRAM : SOCK.STREAM;
-  const fd = socket(family, type | SOCK.NONBLOCK, 0);
+  const fd = makeSocket(request);
   try {
-    bind(fd, socketAddress(request));
+    bind(fd, socketAddress(request.address, request.port));
     if (request.protocol === "tcp") listen(fd, backlog);
     return { fd, port: getsockname(fd).readUInt16BE(2) };
   } catch (error) {
@@ -29,11 +52,83 @@ const openSocket = (request: SocketRequest): OpenedSocket => {
   }
 };
 
+const taken = (error: unknown): boolean => error instanceof NetworkError && error.errno === errno.EADDRINUSE;
+
+/**
+ * Binds without SO_REUSEADDR: with it, two UDP sockets may have one port. TCP is given a second try with it, as connections
+ * of an earlier life may wait for their end (TIME_WAIT); a socket that listens stays an obstacle.
+ */
+const bindAlone = (fd: number, request: SocketRequest, port: number): void => {
+  const address = socketAddress(request.address, port);
+  try {
+    bind(fd, address);
+  } catch (error) {
+    if (!taken(error) || request.protocol !== "tcp" || port === 0) throw error;
+    reuseAddress(fd, true);
+    bind(fd, address);
+  }
+};
+
+/** SO_REUSEADDR; connections that a listening socket accepts inherit it. */
+export const reuseAddress = (fd: number, value: boolean): void =>
+  setsockopt(fd, SOL_SOCKET, SO.REUSEADDR, value ? on : off);
+
+const holdPort = (request: SocketRequest, port: number): OpenedSocket => {
+  const { protocol, address, hold } = request;
+  const fd = makeSocket(request);
+  try {
+    if (familyOf(address) === 6) setsockopt(fd, IPPROTO.IPV6, IPV6_V6ONLY, hold?.bothFamilies ? off : on);
+    bindAlone(fd, request, port);
+    // After the bind, so that the port is taken on every device; what comes from outside is for NAT alone (CVE-2021-20199).
+    setsockopt(fd, SOL_SOCKET, SO.BINDTODEVICE, loopback);
+    if (protocol === "tcp" && hold?.listen) {
+      reuseAddress(fd, true);
+      listen(fd, backlog);
+    }
+    return { fd, port: port === 0 ? getsockname(fd).readUInt16BE(2) : port, family: familyOf(address) };
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+};
+
+/** Ports to try: the one asked for, then the others of the range. */
+const candidates = function* ({ port, hold }: SocketRequest): Generator<number> {
+  yield port;
+  const [first, last] = hold?.otherwise ?? [1, 0];
+  for (let other = first; other <= last; other++) if (other !== port) yield other;
+};
+
+const holdFirst = (request: SocketRequest): OpenedSocket => {
+  let refusal: unknown;
+  for (const port of candidates(request)) {
+    try {
+      return holdPort(request, port);
+    } catch (error) {
+      if (!taken(error)) throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
+};
+
+const openOrHold = (request: SocketRequest): OpenedSocket => {
+  if (!request.hold) return openSocket(request);
+  try {
+    return holdFirst(request);
+  } catch (error) {
+    const { bothFamilies, ...hold } = request.hold;
+    if (error instanceof NetworkError && error.errno === errno.EAFNOSUPPORT && bothFamilies)
+      return openOrHold({ ...request, address: "0.0.0.0" as Ip, hold });
+    throw explainHeldPort(request, error);
+  }
+};
+
 /** Opens sockets in the namespace in which the calling thread is: all, or none. @throws NetworkError `system-call` with errno */
 export const openSockets = (requests: readonly SocketRequest[]): readonly OpenedSocket[] => {
   const opened: OpenedSocket[] = [];
   try {
-    for (const request of requests) opened.push(openSocket(request));
+    for (const request of requests) opened.push(openOrHold(request));
     return opened;
   } catch (error) {
     for (const { fd } of opened) close(fd);

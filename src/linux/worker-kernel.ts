@@ -19,7 +19,6 @@ import type { NeighborEntry } from "./neighbor-entries.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { listenForReadable, readDatagrams } from "./readable.ts";
-import { workerUrl } from "./worker-url.ts";
 
 type Ask = KernelRequest extends infer R ? (R extends KernelRequest ? Omit<R, "id"> : never) : never;
 
@@ -27,6 +26,12 @@ interface Waiting {
   resolve(reply: KernelReply): void;
   reject(error: unknown): void;
 }
+
+/** The worker's file lies beside this one under the same ending; in a bundle, beside the bundle. */
+const workerUrl = (): URL => {
+  const ending = /worker-kernel(\.[jt]s)$/.exec(import.meta.url)?.[1] ?? ".cjs";
+  return new URL(`./kernel-worker${ending}`, import.meta.url);
+};
 
 const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError =>
   new NetworkError(kind, code, message, {
@@ -145,6 +150,12 @@ export class WorkerKernel implements Kernel {
     return neighborTables;
   }
 
+  async forwardDrops(signal?: AbortSignal): Promise<readonly string[]> {
+    const { errors, forwardDrops = [] } = await this.#ask({ kind: "forward-drops" }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return forwardDrops;
+  }
+
   async holdConnections(table: string): Promise<() => void> {
     const fd = await this.#descriptor({ kind: "hold", table });
     return () => closeSync(fd);
@@ -196,7 +207,7 @@ export class WorkerKernel implements Kernel {
     if (this.#worker) return this.#worker;
     // It holds little: small spaces keep the daemon small.
     const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 256 };
-    const worker = new Worker(workerUrl("kernel-worker"), { name: "kernel", resourceLimits });
+    const worker = new Worker(workerUrl(), { name: "kernel", resourceLimits });
     this.#worker = worker;
     worker.unref();
     worker.on("message", (reply: KernelReply) => {

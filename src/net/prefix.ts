@@ -49,10 +49,19 @@ export const lengthOf = (address: Prefix | InterfaceAddress): number => Number(a
 export const prefixOf = (address: InterfaceAddress): Prefix => makePrefix(addressOf(address), lengthOf(address));
 export const prefixFamily = (prefix: Prefix | InterfaceAddress): Family => familyOf(addressOf(prefix));
 
+/** Parsing IPv6 costs more than all that is done with it, and the same few prefixes are compared again and again. */
+const ranges = new Map<Prefix, { readonly first: bigint; readonly last: bigint }>();
+const maxRanges = 4096;
+
 /** First and last address as integers, both inclusive. */
-export const prefixRange = (prefix: Prefix): { first: bigint; last: bigint } => {
+export const prefixRange = (prefix: Prefix): { readonly first: bigint; readonly last: bigint } => {
+  const known = ranges.get(prefix);
+  if (known) return known;
   const first = ipToBigInt(addressOf(prefix));
-  return { first, last: first + (1n << BigInt(bitsOf(prefixFamily(prefix)) - lengthOf(prefix))) - 1n };
+  const range = { first, last: first + (1n << BigInt(bitsOf(prefixFamily(prefix)) - lengthOf(prefix))) - 1n };
+  if (ranges.size >= maxRanges) ranges.clear();
+  ranges.set(prefix, range);
+  return range;
 };
 
 export const prefixContains = (prefix: Prefix, ip: Ip): boolean => {
@@ -63,7 +72,10 @@ export const prefixContains = (prefix: Prefix, ip: Ip): boolean => {
 };
 
 /** True where every address of `inner` is in `outer`. */
-export const prefixCovers = (outer: Prefix, inner: Prefix): boolean =>
-  lengthOf(outer) <= lengthOf(inner) && prefixContains(outer, addressOf(inner));
+export const prefixCovers = (outer: Prefix, inner: Prefix): boolean => {
+  if (prefixFamily(outer) !== prefixFamily(inner)) return false;
+  const [out, inside] = [prefixRange(outer), prefixRange(inner)];
+  return out.first <= inside.first && inside.last <= out.last;
+};
 
 export const prefixesOverlap = (a: Prefix, b: Prefix): boolean => prefixCovers(a, b) || prefixCovers(b, a);

@@ -134,7 +134,7 @@ describe("the daemon", () => {
     shell("nft flush ruleset");
     await eventually("it is in the log", () => /found no table inet dnet_[0-9a-f]{8} /.test(daemon.log));
     expect(daemon.log).toMatch(
-      /level=warning msg="found no table .*\(changed by nft, process \d+\), expected ours with 2 networks: replaced, in \d+ ms"/,
+      /level=warning msg="found no table .*\(changed by nft, process \d+\), expected ours with 1 network: replaced, in \d+ ms"/,
     );
   });
 

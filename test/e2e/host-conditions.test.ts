@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { option } from "../../src/drivers/options.ts";
 import { enterOwnHost, eventually, expectNothingLeft, run, shell } from "../own-host.ts";
 import { Lab } from "./firewall-lab.ts";
 
@@ -41,6 +42,18 @@ it("a host that becomes a router by it is told so", async () => {
   expect(lab.log).toContain(
     "warning net/ipv4/ip_forward was 0 and is 1 now: this host also routes between its other interfaces",
   );
+});
+
+it("another program's chain that drops what is forwarded is named, with what to do, and not changed", async () => {
+  // Looked for at most every ten seconds: a daemon that starts beside a Docker looks at once.
+  await lab.close();
+  shell("nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'");
+  lab = await Lab.open();
+  await lab.network("web", { options: { [option.bridgeName]: "web0" } });
+  await eventually("it is warned of", () => lab.log.some((line) => line.includes("chain ip filter FORWARD")));
+  expect(lab.log.find((line) => line.includes("FORWARD"))).toContain("iptables -I DOCKER-USER -i web0 -j ACCEPT");
+  expect(shell("nft list chain ip filter FORWARD")).toContain("policy drop;");
+  shell("nft delete table ip filter");
 });
 
 it("a route that appears later and overlaps a network is warned of, once", async () => {

@@ -285,6 +285,12 @@ export class FakeKernel implements Kernel {
   neighbors: readonly NeighborTable[] = [];
   readonly #routeWatchers = new Set<() => void>();
 
+  drops: readonly string[] = [];
+
+  async forwardDrops(): Promise<readonly string[]> {
+    return this.drops;
+  }
+
   async neighborTables(): Promise<readonly NeighborTable[]> {
     return this.neighbors;
   }

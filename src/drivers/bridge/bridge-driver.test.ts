@@ -69,6 +69,8 @@ describe("options", () => {
     [{ [option.bridgeName]: "all" }, "not an interface name"],
     [{ [option.bridgeName]: "default" }, "not an interface name"],
     [{ [option.icc]: "yes" }, "not true or false"],
+    [{ [option.hostBindingIpv4]: "everywhere" }, "not an IPv4 address"],
+    [{ [option.hostBindingIpv4]: "::1" }, "not an IPv4 address"],
     [{ nosuch: "1" }, 'unknown option "nosuch" for driver bridge'],
     [{ [option.gatewayModeIpv4]: "bridged" }, "is not one of nat, nat-unprotected, routed, isolated"],
     [{ [option.gatewayModeIpv6]: "isolated" }, "gateway mode isolated is for internal networks only"],
@@ -119,6 +121,15 @@ describe("options", () => {
     expect(devices({})).toEqual(["172.18.0.1/16", "fd00:18::1/64"]);
     expect(devices(isolated)).toEqual(["fd00:18::1/64"]);
     expect(devices({ options: { [option.inhibitIpv4]: "true" } })).toEqual(["fd00:18::1/64"]);
+  });
+
+  it("ports lead to networks with a way out, bound to the address of their choice", () => {
+    const publish = (given: Partial<DriverNetwork>) => driver.attach(network(given), endpoint(), sandbox).publish;
+    const bound = (address: string) => ({ options: { [option.hostBindingIpv4]: address } });
+    expect(publish({})).toEqual({});
+    expect(publish(bound("192.0.2.1"))).toEqual({ hostAddress: "192.0.2.1" });
+    expect(publish(bound("0.0.0.0"))).toEqual({});
+    expect(publish({ internal: true })).toBeUndefined();
   });
 
   it("internal networks give no gateway, others one a family", () => {

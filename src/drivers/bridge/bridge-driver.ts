@@ -122,8 +122,12 @@ export const bridgeDriver = (): NetworkDriver => ({
     const mtu = mtuOption(network.options);
     const hostLink = hostLinkName(endpoint);
     const guarded = booleanOption(network.options, option.antiSpoofing, false) && endpoint.mac !== undefined;
+    const hostAddress = addressOption(network.options, option.hostBindingIpv4, 4);
     return {
       hostLink,
+      ...(!network.internal && {
+        publish: hostAddress === undefined || hostAddress === "0.0.0.0" ? {} : { hostAddress },
+      }),
       ...(guarded && {
         guarded: { port: hostLink, mac: endpoint.mac, addresses: endpoint.addresses.map(addressOf) },
       }),
@@ -147,6 +151,10 @@ export const bridgeDriver = (): NetworkDriver => ({
             },
           },
         },
+        // With br_netfilter a packet to the sandbox's own published port never leaves the bridge (moby 27817).
+        ...(sandbox.ports
+          ? [{ op: "link.set", namespace: hostNamespace, name: hostLink, set: { hairpin: true } } as const]
+          : []),
         ...interfaceOperations(endpoint, sandbox),
         ...announceOperations(endpoint, sandbox, hostLink),
       ),

@@ -46,7 +46,6 @@ export const ifla = {
   MASTER: 10,
   LINKINFO: 18,
   IFALIAS: 20,
-  PROTINFO: 12,
   GROUP: 27,
   NET_NS_FD: 28,
   LINK_NETNSID: 37,
@@ -56,7 +55,7 @@ export const linkInfo = { KIND: 1, DATA: 2, SLAVE_DATA: 5 } as const;
 export const vethInfo = { PEER: 1 } as const;
 export const bridgeInfo = { STP_STATE: 5, VLAN_FILTERING: 7, MCAST_SNOOPING: 23 } as const;
 /** if_link.h: IFLA_BRPORT_* */
-export const bridgePortInfo = { LEARNING: 8, UNICAST_FLOOD: 9, ISOLATED: 33 } as const;
+export const bridgePortInfo = { HAIRPIN: 4, LEARNING: 8, UNICAST_FLOOD: 9, ISOLATED: 33 } as const;
 export const vxlanInfo = {
   ID: 1,
   LOCAL: 4,

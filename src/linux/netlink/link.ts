@@ -140,6 +140,8 @@ export const encodeBridgePort = (link: number | string, port: BridgePort): Buffe
       attributeText0(linkInfo.KIND, "bridge_slave"),
       nest(
         linkInfo.SLAVE_DATA,
+        // IFLA_BRPORT_MODE is the hairpin mode.
+        ...(port.hairpin === undefined ? [] : [attributeU8(bridgePortInfo.HAIRPIN, Number(port.hairpin))]),
         ...(port.learning === undefined ? [] : [attributeU8(bridgePortInfo.LEARNING, Number(port.learning))]),
         ...(port.flood === undefined ? [] : [attributeU8(bridgePortInfo.UNICAST_FLOOD, Number(port.flood))]),
         ...(port.isolated === undefined ? [] : [attributeU8(bridgePortInfo.ISOLATED, Number(port.isolated))]),

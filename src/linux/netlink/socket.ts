@@ -37,6 +37,7 @@ export class NetlinkSocket {
   readonly #fd: number;
   #sequence = 1;
 
+  /** @param protocol NETLINK_ROUTE, or another of netlink.h */
   constructor(protocol: number = NETLINK_ROUTE) {
     this.#fd = socket(AF.NETLINK, SOCK.RAW, protocol);
     const on = Buffer.from([1, 0, 0, 0]);
@@ -136,16 +137,20 @@ export class NetlinkSocket {
     }
   }
 
-  /** All objects; complete, or an error: an interrupted dump is repeated, never believed. @throws NetworkError */
-  dump(request: Request): readonly NetlinkMessage[] {
+  /**
+   * All objects; complete, or an error: an interrupted dump is repeated, never believed.
+   * @param keep tells those that are wanted; the others cost no memory
+   * @throws NetworkError
+   */
+  dump(request: Request, keep: (body: Buffer) => boolean = () => true): readonly NetlinkMessage[] {
     for (let attempt = 0; attempt < dumpAttempts; attempt++) {
-      const messages = this.#dumpOnce(request);
+      const messages = this.#dumpOnce(request, keep);
       if (messages) return messages;
     }
     throw internal("dump-interrupted", "the kernel's tables change too fast to be read", { hint: "try again" });
   }
 
-  #dumpOnce(request: Request): readonly NetlinkMessage[] | undefined {
+  #dumpOnce(request: Request, keep: (body: Buffer) => boolean): readonly NetlinkMessage[] | undefined {
     const sequence = this.#next();
     send(
       this.#fd,
@@ -163,7 +168,7 @@ export class NetlinkSocket {
           if (number !== 0) throw new NetlinkError(number, text);
           return interrupted ? undefined : messages;
         }
-        messages.push({ ...message, body: Buffer.from(message.body) });
+        if (keep(message.body)) messages.push({ ...message, body: Buffer.from(message.body) });
       }
     }
   }

@@ -1,10 +1,9 @@
-import { X509Certificate } from "node:crypto";
-import { createSecureContext } from "node:tls";
-import { badRequest, errorText, NetworkError } from "../../errors.ts";
+import { badRequest, NetworkError } from "../../errors.ts";
 import { parseStoreAddress } from "../address.ts";
 import { closedStore } from "../checks.ts";
 import { HttpClient, type HttpClientOptions } from "../http-client.ts";
 import type { Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
+import { checkTls, type TlsOptions } from "../tls-options.ts";
 import { away, ConsulClient, LostAnswer } from "./consul-client.ts";
 import { ConsulFollower } from "./consul-follower.ts";
 import { isReserved, parseRevision, revisionKey, toEntry } from "./consul-layout.ts";
@@ -21,7 +20,7 @@ export interface ConsulStoreOptions {
   readonly token?: string;
   readonly datacenter?: string;
   /** Contents of PEM files. */
-  readonly tls?: NonNullable<HttpClientOptions["tls"]>;
+  readonly tls?: TlsOptions;
   /** Milliseconds until a request without answer is given up. */
   readonly timeout?: number;
 }
@@ -74,14 +73,7 @@ export class ConsulStore implements Store {
     if (token !== undefined && !/^[\x21-\x7e]{1,512}$/.test(token))
       throw fail("the token has characters it cannot have");
     if (datacenter !== undefined && !/^[\w-]{1,128}$/.test(datacenter)) throw fail("the datacenter is no name of one");
-    if ((tls?.cert === undefined) !== (tls?.key === undefined)) throw fail("a certificate and its key go together");
-    try {
-      // A context takes a CA's text that holds no certificate, and trusts nobody.
-      if (tls?.ca !== undefined) new X509Certificate(tls.ca);
-      if (tls) createSecureContext(tls);
-    } catch (cause) {
-      throw fail(`the certificates cannot be used: ${errorText(cause)}`, cause);
-    }
+    checkTls(tls, fail);
     const servers = addresses.map(({ server }) => server);
     const headers = token === undefined ? {} : { "x-consul-token": token };
     return new ConsulStore({ servers, headers, timeout, ...(tls && { tls }) }, datacenter, `${prefix}/`, timeout);

@@ -1,8 +1,6 @@
-import { X509Certificate } from "node:crypto";
-import { createSecureContext } from "node:tls";
-import { badRequest, errorText } from "../../errors.ts";
+import { badRequest } from "../../errors.ts";
 import { parseStoreAddress } from "../address.ts";
-import type { HttpClientOptions } from "../http-client.ts";
+import { checkTls, type TlsOptions } from "../tls-options.ts";
 import type { EtcdClientOptions } from "./etcd-client.ts";
 
 export interface EtcdStoreOptions {
@@ -14,7 +12,7 @@ export interface EtcdStoreOptions {
   readonly username?: string;
   readonly password?: string;
   /** Contents of PEM files. */
-  readonly tls?: NonNullable<HttpClientOptions["tls"]>;
+  readonly tls?: TlsOptions;
   /** Milliseconds until a request without answer is given up. */
   readonly timeout?: number;
 }
@@ -33,14 +31,7 @@ export const checkOptions = (options: EtcdStoreOptions): { prefix: string; clien
   if (prefix === "") throw fail("the prefix is empty");
   if (username === "") throw fail("the user has no name");
   if (username === undefined && password !== undefined) throw fail("there is a password, but no user");
-  if ((tls?.cert === undefined) !== (tls?.key === undefined)) throw fail("a certificate and its key go together");
-  try {
-    // A context takes a CA's text that holds no certificate, and trusts nobody.
-    if (tls?.ca !== undefined) new X509Certificate(tls.ca);
-    if (tls) createSecureContext(tls);
-  } catch (cause) {
-    throw fail(`the certificates cannot be used: ${errorText(cause)}`, cause);
-  }
+  checkTls(tls, fail);
   return {
     prefix,
     client: {

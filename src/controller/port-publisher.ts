@@ -1,0 +1,363 @@
+import { isDeepStrictEqual } from "node:util";
+import { errorText, forbidden, internal } from "../errors.ts";
+import {
+  type ExplainedForward,
+  explainForward,
+  type PortForward,
+  type PortProtocol,
+  portsClear,
+  portsReplace,
+  portsRuleset,
+} from "../linux/firewall-ports.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
+import type { Ip } from "../net/ip.ts";
+import { bindingsOverlap, type PublishedPort } from "../ports/port-mapping.ts";
+import { portSlots, slotsOf } from "../ports/port-slots.ts";
+import { type HeldPorts, isRelayed, type PortSlot, type PortSockets } from "../ports/port-sockets.ts";
+import { asPublished, parseRequest, publishedText, requestText } from "../ports/port-text.ts";
+import type { Log } from "./context.ts";
+import type { Locks } from "./locks.ts";
+import { flowFlush, type PortTargets, portForwards, relayTarget } from "./port-forwards.ts";
+import { keys, type SandboxRecord } from "./records.ts";
+import type { State } from "./state.ts";
+
+/** A change of a sandbox's ports that is prepared: whatever can refuse it has been asked. */
+export interface PortChange {
+  /** What makes the kernel match; to be applied in the same turn of the event loop that it is taken in. */
+  plan(): Plan;
+  /** The plan is applied: lets go of what is not needed any more. */
+  settle(): Promise<void>;
+  /** It is not, or it failed: all is as before. */
+  cancel(): Promise<void>;
+}
+
+/** Nothing to do. */
+export const noPortChange: PortChange = {
+  plan: () => plan(),
+  settle: async () => undefined,
+  cancel: async () => undefined,
+};
+
+interface Active {
+  readonly ports: readonly PublishedPort[];
+  readonly targets: PortTargets;
+  readonly held: readonly HeldPorts[];
+  /** The address that ports without one of their own are bound to. */
+  readonly standard: Ip | undefined;
+}
+
+/** Milliseconds between two tries to take ports back that another program took while no daemon held them. */
+const retryInterval = 5_000;
+
+const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">) => portForwards(ports, targets);
+
+const publishedOf = (sandbox: SandboxRecord): readonly PublishedPort[] =>
+  (sandbox.published ?? []).flatMap((text) => asPublished(parseRequest(text)) ?? []);
+
+const hasRelay = ({ hostAddress }: PublishedPort): boolean => isRelayed(hostAddress);
+
+const relayStep = (published: PublishedPort, container: string): ExplainedForward => ({
+  chain: "relay",
+  rule: `the daemon holds ${publishedText(published)}`,
+  reason: `it serves clients on the loopback itself, and leads them to container ${container}`,
+});
+
+/** New TCP connections meet new rules whatever was before; datagrams follow what is tracked (moby 8795). */
+const isDatagram = ({ protocol }: PortForward): boolean => protocol !== "tcp";
+
+/**
+ * Published ports of sandboxes on this host: sockets that hold them, NAT that leads them on. All of it follows from records: what a
+ * sandbox asked for and was given, and the endpoints it has. Changes of one sandbox are made under its lock.
+ */
+export class PortPublisher {
+  /** The nftables table, with its family. */
+  readonly table: string;
+  readonly #name: string;
+  readonly #state: State;
+  readonly #kernel: Kernel;
+  readonly #sockets: PortSockets;
+  readonly #locks: Locks;
+  readonly #log: Log;
+  /** What the kernel was told last, by sandbox. */
+  readonly #active = new Map<string, Active>();
+  /** Slots that another program had at the start, by sandbox. */
+  readonly #missing = new Map<string, readonly PortSlot[]>();
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    readonly state: State;
+    readonly kernel: Kernel;
+    /** Name of the nftables table, of family inet. */
+    readonly table: string;
+    readonly sockets: PortSockets;
+    readonly locks: Locks;
+    readonly log: Log;
+  }) {
+    this.table = `inet ${options.table}`;
+    this.#name = options.table;
+    this.#state = options.state;
+    this.#kernel = options.kernel;
+    this.#sockets = options.sockets;
+    this.#locks = options.locks;
+    this.#log = options.log;
+  }
+
+  /** The ports of a sandbox that lead somewhere at present. */
+  published(sandbox: string): readonly PublishedPort[] {
+    return this.#active.get(sandbox)?.ports ?? [];
+  }
+
+  /** The batch that makes the whole table as it should be, whatever is there; or removes it. */
+  ruleset(): string {
+    return portsRuleset(this.#name, [...this.#active.values()].flatMap(forwardsOf));
+  }
+
+  /** How a port of this host is led on, and why; nothing where it is not. */
+  explainPort(port: number, protocol: PortProtocol): readonly ExplainedForward[] {
+    const steps = [...this.#active].flatMap(([id, active]) => {
+      const container = this.#state.sandboxes.get(id)?.container ?? id;
+      const owns = (run: { readonly protocol: string; readonly hostPort: number; readonly count: number }) =>
+        run.protocol === protocol && run.hostPort <= port && port < run.hostPort + run.count;
+      return [
+        ...forwardsOf(active)
+          .filter(owns)
+          .flatMap((forward) => explainForward(forward, port, `container ${container}`)),
+        ...active.ports
+          .filter(owns)
+          .filter(hasRelay)
+          .map((run) => relayStep(run, container)),
+      ];
+    });
+    // Both families share some.
+    return [...new Map(steps.map((step) => [`${step.chain} ${step.rule}`, step])).values()];
+  }
+
+  /**
+   * Prepares that a sandbox's ports lead to these targets, or nowhere: takes the ports and records what was given.
+   * @throws NetworkError `port-allocated` where another sandbox has one, and what `PortSockets.hold` throws
+   */
+  async prepare(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<PortChange> {
+    const before = this.#active.get(sandbox.id);
+    const wanted = (sandbox.ports ?? []).length > 0 && (targets[4] !== undefined || targets[6] !== undefined);
+    if (!wanted) return before ? this.#change(sandbox.id, before, undefined) : noPortChange;
+    if (before && before.standard === targets.hostAddress) {
+      const same =
+        before.targets[4]?.address === targets[4]?.address && before.targets[6]?.address === targets[6]?.address;
+      return same ? noPortChange : this.#change(sandbox.id, before, { ...before, targets });
+    }
+    // Another default address: the ports it shares with the old one are free only when that one lets go.
+    if (before) await this.#letGo(sandbox.id, before);
+    try {
+      const held = await this.#hold(sandbox, targets, signal);
+      return this.#change(sandbox.id, before && { ...before, held: [] }, {
+        ports: held.ports,
+        targets,
+        held: [held],
+        standard: targets.hostAddress,
+      });
+    } catch (error) {
+      if (before) await this.#holdAgain(sandbox, slotsOf(before.ports));
+      throw error;
+    }
+  }
+
+  /** The same when a sandbox leaves a network, which must not fail; ports that cannot be had on the next one are given up. */
+  async prepareLeave(sandbox: SandboxRecord, targets: PortTargets): Promise<PortChange> {
+    try {
+      return await this.prepare(sandbox, targets);
+    } catch (error) {
+      this.#log("error", `the ports of container ${sandbox.container} are not published any more: ${errorText(error)}`);
+      const before = this.#active.get(sandbox.id);
+      return before ? this.#change(sandbox.id, before, undefined) : noPortChange;
+    }
+  }
+
+  async #letGo(sandbox: string, active: Active): Promise<void> {
+    this.#set(sandbox, { ...active, held: [] });
+    for (const held of active.held) await held.close();
+  }
+
+  async #hold(sandbox: SandboxRecord, targets: PortTargets, signal?: AbortSignal): Promise<HeldPorts> {
+    const slots = portSlots((sandbox.ports ?? []).map(parseRequest), targets.hostAddress, publishedOf(sandbox));
+    this.#refuseTaken(sandbox, slots);
+    const held = await this.#sockets.hold(slots, relayTarget(targets), signal);
+    try {
+      await this.#record(sandbox, held.ports, signal);
+      return held;
+    } catch (error) {
+      await held.close();
+      throw error;
+    }
+  }
+
+  /** Names the sandbox that has a port; the socket that holds it would refuse it anyway. */
+  #refuseTaken(sandbox: SandboxRecord, slots: readonly PortSlot[]): void {
+    const taken = new Map<string, { readonly address: Ip | undefined; readonly sandbox: string }[]>();
+    for (const [id, { ports }] of this.#active) {
+      for (const { protocol, hostAddress: address, hostPort, count } of id === sandbox.id ? [] : ports) {
+        for (let n = 0; n < count; n++) {
+          const key = `${protocol} ${hostPort + n}`;
+          taken.set(key, [...(taken.get(key) ?? []), { address, sandbox: id }]);
+        }
+      }
+    }
+    for (const { protocol, hostAddress, hostPort, otherwise } of slots) {
+      const owner = taken.get(`${protocol} ${hostPort}`)?.find(({ address }) => bindingsOverlap(address, hostAddress));
+      if (!owner || otherwise) continue;
+      const shown =
+        hostAddress === undefined ? "0.0.0.0" : hostAddress.includes(":") ? `[${hostAddress}]` : hostAddress;
+      const container = this.#state.sandboxes.get(owner.sandbox)?.container ?? owner.sandbox;
+      throw forbidden("port-allocated", `Bind for ${shown}:${hostPort} failed: port is already allocated`, {
+        hint: `container ${container} has ${hostPort}/${protocol}; choose another host port, or none: then one is chosen for you`,
+      });
+    }
+  }
+
+  /** What was given is recorded, so that it is given again. */
+  async #record(sandbox: SandboxRecord, ports: readonly PublishedPort[], signal?: AbortSignal): Promise<void> {
+    const current = this.#state.sandboxes.get(sandbox.id);
+    const published = ports.map(requestText);
+    if (!current || isDeepStrictEqual(current.published, published)) return;
+    const key = keys.sandbox(sandbox.id);
+    const value: SandboxRecord = { ...current, published };
+    if (!(await this.#state.commit("local", { unchanged: [key], puts: [{ key, value }] }, signal))) {
+      throw internal("contention", `the ports of container ${sandbox.container} could not be recorded`, {
+        hint: "try again",
+      });
+    }
+  }
+
+  #change(sandbox: string, before: Active | undefined, after: Active | undefined): PortChange {
+    const old = before ? forwardsOf(before) : [];
+    const next = after ? forwardsOf(after) : [];
+    const unused = (before?.held ?? []).filter((held) => !after?.held.includes(held));
+    const added = (after?.held ?? []).filter((held) => !before?.held.includes(held));
+    let taken = false;
+    return {
+      plan: () => {
+        taken = true;
+        this.#set(sandbox, after);
+        return this.#plan(old, next);
+      },
+      settle: async () => {
+        for (const held of unused) await held.close();
+        if (after) for (const held of after.held) held.retarget(relayTarget(after.targets));
+        if (!after || added.length > 0) this.#missing.delete(sandbox);
+      },
+      cancel: async () => {
+        for (const held of added) await held.close();
+        const record = this.#state.sandboxes.get(sandbox);
+        if (taken) this.#set(sandbox, before);
+        if (before?.held.length === 0 && record) await this.#holdAgain(record, slotsOf(before.ports));
+        if (!taken) return;
+        // Whoever put the table back in the meantime put it back with this change in it.
+        try {
+          await this.#kernel.teardown(this.#plan(next, old));
+        } catch (error) {
+          this.#log("error", `could not take published ports back: ${errorText(error)}`);
+        }
+      },
+    };
+  }
+
+  #set(sandbox: string, active: Active | undefined): void {
+    if (active) this.#active.set(sandbox, active);
+    else this.#active.delete(sandbox);
+  }
+
+  /** The table goes with its last port: who publishes nothing pays for no hook. */
+  #plan(old: readonly PortForward[], next: readonly PortForward[]): Plan {
+    if (old.length === 0 && next.length === 0) return plan();
+    const empty = ![...this.#active.values()].some((active) => forwardsOf(active).length > 0);
+    const script = empty ? portsClear(this.#name) : portsReplace(this.#name, old, next);
+    const undo = portsReplace(this.#name, next, old);
+    return plan(
+      { op: "nft.apply", namespace: hostNamespace, script, ...(!empty && { undo }) },
+      ...flowFlush({ all: old, wrong: next.filter(isDatagram) }),
+    );
+  }
+
+  /**
+   * After a start: the rules as records want them, at once; then the sockets. A port that another program took meanwhile is
+   * logged and tried again until it is free.
+   */
+  async restore(
+    sandboxes: readonly { readonly sandbox: SandboxRecord; readonly targets: PortTargets }[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const known = sandboxes.filter(
+      ({ sandbox, targets }) => (sandbox.published ?? []).length > 0 && (targets[4] ?? targets[6]) !== undefined,
+    );
+    for (const { sandbox, targets } of known) {
+      this.#set(sandbox.id, { ports: publishedOf(sandbox), targets, held: [], standard: targets.hostAddress });
+    }
+    try {
+      const rules: Operation = { op: "nft.apply", namespace: hostNamespace, script: this.ruleset() };
+      const flows = flowFlush({ wrong: [...this.#active.values()].flatMap(forwardsOf) });
+      await this.#kernel.apply(plan(rules, ...flows), signal);
+    } catch (error) {
+      this.#log("error", `could not restore published ports: ${errorText(error)}`);
+    }
+    for (const { sandbox } of known) await this.#holdAgain(sandbox, slotsOf(publishedOf(sandbox)));
+  }
+
+  /** Takes ports that are published already, as many as can be had; the others are tried again later. */
+  async #holdAgain(sandbox: SandboxRecord, slots: readonly PortSlot[]): Promise<void> {
+    const held: HeldPorts[] = [];
+    const missing: PortSlot[] = [];
+    const target = relayTarget(this.#active.get(sandbox.id)?.targets ?? {});
+    try {
+      held.push(await this.#sockets.hold(slots, target));
+    } catch {
+      for (const slot of slots) {
+        try {
+          held.push(await this.#sockets.hold([slot], target));
+        } catch (error) {
+          missing.push(slot);
+          if (this.#missing.has(sandbox.id)) continue;
+          const text = requestText({ ...slot, count: 1 });
+          this.#log("error", `port ${text} of container ${sandbox.container} is not held: ${errorText(error)}`);
+        }
+      }
+    }
+    const active = this.#active.get(sandbox.id);
+    if (active) this.#set(sandbox.id, { ...active, held: [...active.held, ...held] });
+    else for (const each of held) await each.close();
+    if (active && missing.length > 0) this.#missing.set(sandbox.id, missing);
+    else this.#missing.delete(sandbox.id);
+    this.#retryLater();
+  }
+
+  async #tryMissing(): Promise<void> {
+    for (const id of [...this.#missing.keys()]) {
+      await this.#locks.hold([`sandbox:${id}`], async () => {
+        const [sandbox, slots] = [this.#state.sandboxes.get(id), this.#missing.get(id)];
+        if (sandbox && slots) await this.#holdAgain(sandbox, slots);
+        else this.#missing.delete(id);
+      });
+    }
+  }
+
+  /** One try at a time, as long as something is missing. */
+  #retryLater(): void {
+    if (this.#retry || this.#missing.size === 0) return;
+    this.#retry = setTimeout(() => {
+      this.#tryMissing()
+        .catch((error: unknown) => this.#log("error", `could not take ports back: ${errorText(error)}`))
+        .finally(() => {
+          this.#retry = undefined;
+          this.#retryLater();
+        });
+    }, retryInterval).unref();
+  }
+
+  /** Lets the ports go; the rules stay, and what they lead to. */
+  async close(): Promise<void> {
+    clearTimeout(this.#retry);
+    this.#missing.clear();
+    const held = [...this.#active.values()].flatMap((active) => active.held);
+    this.#active.clear();
+    for (const each of held) await each.close();
+  }
+}
