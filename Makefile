@@ -6,10 +6,11 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test demo bench setup packages clean
+.PHONY: help build check check-types check-lint check-unit test demo demo-single bench setup packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
-	@echo "make demo     two sandboxes on a bridge network, in namespaces of its own (as root; under 30 s)"
+	@echo "make demo     two hosts with a store, an overlay network across them, ping (as root; under 30 s after the install)"
+	@echo "make demo-single  two sandboxes on a bridge network of one host"
 	@echo "make check    types, lint and unit tests (under 15 s, no root needed)"
 	@echo "make test     everything, as root, on real kernel objects"
 	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
@@ -49,6 +50,9 @@ test: check packages build
 	@$(RUN) $(BIN)/vitest run --project root
 
 demo: build packages
+	@scripts/demo-overlay.sh
+
+demo-single: build packages
 	@scripts/demo.sh
 
 bench: build

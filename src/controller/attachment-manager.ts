@@ -39,8 +39,10 @@ export class AttachmentManager {
       try {
         ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
         const wiring = attachPlan(this.#context, claimed, others, sandbox);
-        const apply = (led: Plan): Promise<void> =>
-          this.#context.kernel.apply(plan(this.#presence.joinPlan(network), wiring, led), signal);
+        const apply = async (led: Plan): Promise<void> => {
+          await this.#presence.prepare(network, signal);
+          await this.#context.kernel.apply(plan(wiring, led), signal);
+        };
         await applyWithPorts(this.#context, ports, apply, this.#presence.isSpanning([network]));
         this.#presence.joined(network);
       } catch (error) {

@@ -20,6 +20,9 @@ export interface PresenceListener {
   changed(network: string, changes: readonly EndpointChange[]): void;
 }
 
+/** Endpoints elsewhere that are made known to the kernel in one go. */
+const piece = 500;
+
 /** Endpoints of a network up to which those on other hosts are made known to the kernel ahead of traffic. */
 export const defaultPeersAhead = 4_096;
 
@@ -78,11 +81,10 @@ export class Presence {
     return networks.some((network) => this.#driver(network) !== undefined);
   }
 
-  /** What must be there before an endpoint of the network joins, its claim being recorded: everything, for the first one. */
-  joinPlan(network: NetworkRecord): Plan {
-    if (!this.#driver(network)) return plan();
+  /** Makes what must be there before an endpoint of the network joins, its claim being recorded: everything, for the first one. */
+  async prepare(network: NetworkRecord, signal?: AbortSignal): Promise<void> {
     const here = this.#context.state.endpointsOf(network.id).filter((endpoint) => isHere(this.#context, endpoint));
-    return here.length > 1 ? plan() : this.wholePlan(network);
+    if (here.length === 1 && this.#driver(network)) await this.make(network, signal);
   }
 
   /** To be called after that was applied. */
@@ -114,10 +116,22 @@ export class Presence {
     return presence.remove(driverNetwork(this.#context, network), host);
   }
 
-  /** Everything that a network has on this host, to be applied. May be repeated. */
-  wholePlan(network: NetworkRecord): Plan {
+  /** Makes everything that a network has on this host; may be repeated. What a failure leaves, `giveUp` or the next call puts right. */
+  async make(network: NetworkRecord, signal?: AbortSignal): Promise<void> {
+    const driver = this.#driver(network);
+    if (!driver?.presence) return;
+    const { kernel } = this.#context;
+    const host = requireHost(this.#context, network);
+    const view = driverNetwork(this.#context, network);
     this.guard(network);
-    return this.plan(network);
+    await kernel.apply(plan(driver.presence.create(view, host), this.peersPlan(network, false)), signal);
+    if (this.isOnDemand(network.id)) return;
+    const peers = this.#peersOf(network.id);
+    // In pieces: plans of tens of thousands of operations cost memory, and others wait for the kernel worker.
+    for (let from = 0; from < peers.length; from += piece) {
+      const some = peers.slice(from, from + piece);
+      await kernel.apply(plan(...some.map((peer) => driver.peers?.add(view, host, peer) ?? plan())), signal);
+    }
   }
 
   /** Notes whom the network floods to, and has its table looked after. */
@@ -134,7 +148,7 @@ export class Presence {
     firewall.register(part);
   }
 
-  /** The same as `wholePlan`, to be looked at. */
+  /** What `make` applies, to be looked at. */
   plan(network: NetworkRecord): Plan {
     const driver = this.#driver(network);
     if (!driver?.presence) return plan();

@@ -51,9 +51,7 @@ export const reconcile = async (
   for (const network of presence.networks()) {
     const what = `network ${network.name} on this host`;
     await context.locks.hold([Presence.lock(network.id)], async () => {
-      await attempt(context, what, () =>
-        context.firewall.exclusive(() => context.kernel.apply(presence.wholePlan(network), signal)),
-      );
+      await attempt(context, what, () => context.firewall.exclusive(() => presence.make(network, signal)));
       await attempt(context, what, () => keeper.repair(network));
     });
   }

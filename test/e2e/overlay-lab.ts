@@ -1,11 +1,11 @@
 import type { ChildProcess } from "node:child_process";
-import { expect } from "vitest";
 import type { NetworkResource, SandboxResource, ServiceResource } from "../../src/api/resources.ts";
 import { Lab, type LabUpOptions } from "../../src/lab/lab.ts";
 
 /** Containers on the hosts of a lab, each with a service of its name, and what can be seen from inside them. */
 export class OverlayLab {
   readonly lab: Lab;
+  readonly #networks = new Map<string, string>();
 
   private constructor(lab: Lab) {
     this.lab = lab;
@@ -74,7 +74,9 @@ export class OverlayLab {
 
   /** In the namespace of an overlay network on a host. */
   async overlay(host: number, network: string, ...command: readonly string[]): Promise<string> {
-    const { id } = await this.json<NetworkResource>(host, "network", "info", network);
+    // Asked once: the host's daemon may be away later.
+    const id = this.#networks.get(network) ?? (await this.json<NetworkResource>(host, "network", "info", network)).id;
+    this.#networks.set(network, id);
     return this.lab.host(host).run("nsenter", `--net=/var/run/docker/netns/1-${id.slice(0, 10)}`, ...command);
   }
 
@@ -111,8 +113,8 @@ export class Pings {
     this.#child.stdin?.end("\n");
     await this.#ended;
     const counted = /(\d+) packets transmitted, (\d+) received/.exec(this.text);
-    expect(counted, this.text).not.toBeNull();
-    const sent = Number(counted?.[1]);
-    return { sent, lost: sent - Number(counted?.[2]) };
+    if (!counted) throw new Error(`ping did not count:\n${this.text}`);
+    const sent = Number(counted[1]);
+    return { sent, lost: sent - Number(counted[2]) };
   }
 }
