@@ -97,14 +97,15 @@ const endpoints: readonly Route[] = [
     status: 200,
     run: (call) => {
       const found = call.controller.endpoints(call.controller.network(call.params.id ?? "").id);
-      return filtered(found, call.query).map((endpoint) => serviceResource(endpoint, call));
+      const nodes = call.nodes.nodes();
+      return filtered(found, call.query).map((endpoint) => serviceResource(endpoint, nodes));
     },
   },
   {
     method: "GET",
     path: "/networks/:id/endpoints/:eid",
     status: 200,
-    run: (call) => serviceResource(endpointOf(call), call),
+    run: (call) => serviceResource(endpointOf(call), call.nodes.nodes()),
   },
   {
     method: "POST",
@@ -165,14 +166,15 @@ const serviceRoutes: readonly Route[] = [
       const network = query["default-network"] ? controller.defaultNetwork : query.network;
       const all = controller.endpoints();
       const found = filtered(network ? all.filter((endpoint) => endpoint.network === network) : all, query);
-      return found.map((endpoint) => serviceResource(endpoint, call));
+      const nodes = call.nodes.nodes();
+      return found.map((endpoint) => serviceResource(endpoint, nodes));
     },
   },
   {
     method: "GET",
     path: "/services/:eid",
     status: 200,
-    run: (call) => serviceResource(call.controller.endpoint(call.params.eid ?? ""), call),
+    run: (call) => serviceResource(call.controller.endpoint(call.params.eid ?? ""), call.nodes.nodes()),
   },
   {
     method: "POST",

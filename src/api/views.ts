@@ -1,8 +1,8 @@
+import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { PublishedPort } from "../ports/port-mapping.ts";
 import { publishedText, requestText } from "../ports/port-text.ts";
-import type { NodeProvider } from "./node-routes.ts";
 import type { NetworkResource, PublishedPortResource, SandboxResource, ServiceResource } from "./resources.ts";
 
 /** The model as the API shows it. */
@@ -26,8 +26,8 @@ export const networkResource = (controller: Controller, network: NetworkInfo): N
   labels: network.labels,
 });
 
-/** @param nodes the cluster's, to say what became of the one where the endpoint is attached, where that is another */
-export const serviceResource = (endpoint: EndpointInfo, { nodes }: { nodes: NodeProvider }): ServiceResource => ({
+/** @param nodes the cluster's, as they are now, to say what became of the one where the endpoint is attached, where that is another */
+export const serviceResource = (endpoint: EndpointInfo, nodes: readonly ClusterNode[]): ServiceResource => ({
   name: endpoint.name,
   id: endpoint.id,
   network: endpoint.network,
@@ -42,8 +42,8 @@ export const serviceResource = (endpoint: EndpointInfo, { nodes }: { nodes: Node
   ...(endpoint.node !== undefined && endpoint.sandboxId === undefined && { node: nodeOf(endpoint.node, nodes) }),
 });
 
-const nodeOf = (id: string, nodes: NodeProvider): NonNullable<ServiceResource["node"]> => {
-  const found = nodes.nodes().find((node) => node.id === id);
+const nodeOf = (id: string, nodes: readonly ClusterNode[]): NonNullable<ServiceResource["node"]> => {
+  const found = nodes.find((node) => node.id === id);
   return { id, name: found?.name ?? id, state: found?.state ?? "unknown" };
 };
 
