@@ -6,10 +6,11 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test chaos demo bench setup packages clean
+.PHONY: help build check check-types check-lint check-unit test chaos demo demo-single bench setup packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
-	@echo "make demo     two sandboxes on a bridge network, in namespaces of its own (as root; under 30 s)"
+	@echo "make demo     two hosts with a store, an overlay network across them, ping (as root; under 30 s after the install)"
+	@echo "make demo-single  two sandboxes on a bridge network of one host"
 	@echo "make check    types, lint and unit tests (under 15 s, no root needed)"
 	@echo "make test     everything, as root, on real kernel objects"
 	@echo "make chaos    10 minutes of random operations on three nodes that break (as root; SECONDS=60 STORE=etcd SEED=1)"
@@ -53,6 +54,9 @@ chaos: build packages
 	@$(RUN) scripts/chaos.sh --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")
 
 demo: build packages
+	@scripts/demo-overlay.sh
+
+demo-single: build packages
 	@scripts/demo.sh
 
 bench: build

@@ -6,6 +6,7 @@ import { namespaceOf } from "./controller/context.ts";
 import { FileCopy } from "./controller/global-copy.ts";
 import { type HostPlace, Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
+import type { PresenceOptions } from "./controller/presence-keeper.ts";
 import type { GatewayNetwork } from "./controller/way-out.ts";
 import { parseResolvConf } from "./dns/files.ts";
 import { HostUpstreams } from "./dns/upstreams.ts";
@@ -20,6 +21,7 @@ import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
 import type { Kernel, Observed } from "./linux/kernel.ts";
+import { NetlinkMissWatch } from "./linux/netlink-miss-watch.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
 import { familyOf } from "./net/ip.ts";
@@ -42,6 +44,8 @@ export interface CreateLibnetworkOptions {
    * be joined here.
    */
   readonly place?: (host: Observed | undefined) => HostPlace | undefined;
+  /** How endpoints on other hosts are followed. */
+  readonly overlay?: PresenceOptions;
   /** What people call a node, given its id. */
   readonly nodeName?: (node: string) => string;
   /** `none` leaves packets alone: no NAT, no isolation. */
@@ -103,6 +107,8 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       newAddressSet: () => new SparseAddressSet(),
       ...(global === options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
       ...(place && { place }),
+      misses: new NetlinkMissWatch(kernel),
+      ...(options.overlay && { presence: options.overlay }),
       ...(options.nodeName && { nodeName: options.nodeName }),
       gateway: gatewayNetwork,
       naming: (state) =>

@@ -39,6 +39,12 @@ export interface ServiceResource extends EndpointSummary {
   readonly container_id?: string;
   readonly sandbox_id?: string;
   readonly interface?: string;
+  /** Where it is attached, where that is another node; of one that is gone, the service stays until it is unpublished by force. */
+  readonly node?: {
+    readonly id: string;
+    readonly name: string;
+    readonly state: "alive" | "gone" | "left" | "unknown";
+  };
 }
 
 /** A daemon of the cluster. */

@@ -95,14 +95,17 @@ const endpoints: readonly Route[] = [
     method: "GET",
     path: "/networks/:id/endpoints",
     status: 200,
-    run: ({ controller, params, query }) =>
-      filtered(controller.endpoints(controller.network(params.id ?? "").id), query).map(serviceResource),
+    run: (call) => {
+      const found = call.controller.endpoints(call.controller.network(call.params.id ?? "").id);
+      const nodes = call.nodes.nodes();
+      return filtered(found, call.query).map((endpoint) => serviceResource(endpoint, nodes));
+    },
   },
   {
     method: "GET",
     path: "/networks/:id/endpoints/:eid",
     status: 200,
-    run: (call) => serviceResource(endpointOf(call)),
+    run: (call) => serviceResource(endpointOf(call), call.nodes.nodes()),
   },
   {
     method: "POST",
@@ -158,19 +161,20 @@ const serviceRoutes: readonly Route[] = [
     method: "GET",
     path: "/services",
     status: 200,
-    run: ({ controller, query }) => {
+    run: (call) => {
+      const { controller, query } = call;
       const network = query["default-network"] ? controller.defaultNetwork : query.network;
       const all = controller.endpoints();
-      return filtered(network ? all.filter((endpoint) => endpoint.network === network) : all, query).map(
-        serviceResource,
-      );
+      const found = filtered(network ? all.filter((endpoint) => endpoint.network === network) : all, query);
+      const nodes = call.nodes.nodes();
+      return found.map((endpoint) => serviceResource(endpoint, nodes));
     },
   },
   {
     method: "GET",
     path: "/services/:eid",
     status: 200,
-    run: ({ controller, params }) => serviceResource(controller.endpoint(params.eid ?? "")),
+    run: (call) => serviceResource(call.controller.endpoint(call.params.eid ?? ""), call.nodes.nodes()),
   },
   {
     method: "POST",

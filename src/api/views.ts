@@ -1,3 +1,4 @@
+import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import type { Controller, EndpointInfo, NetworkInfo, SandboxInfo } from "../controller/model.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { PublishedPort } from "../ports/port-mapping.ts";
@@ -25,7 +26,8 @@ export const networkResource = (controller: Controller, network: NetworkInfo): N
   labels: network.labels,
 });
 
-export const serviceResource = (endpoint: EndpointInfo): ServiceResource => ({
+/** @param nodes the cluster's, as they are now, to say what became of the one where the endpoint is attached, where that is another */
+export const serviceResource = (endpoint: EndpointInfo, nodes: readonly ClusterNode[]): ServiceResource => ({
   name: endpoint.name,
   id: endpoint.id,
   network: endpoint.network,
@@ -37,7 +39,13 @@ export const serviceResource = (endpoint: EndpointInfo): ServiceResource => ({
   ...(endpoint.containerId !== undefined && { container_id: endpoint.containerId }),
   ...(endpoint.sandboxId !== undefined && { sandbox_id: endpoint.sandboxId }),
   ...(endpoint.interfaceName !== undefined && { interface: endpoint.interfaceName }),
+  ...(endpoint.node !== undefined && endpoint.sandboxId === undefined && { node: nodeOf(endpoint.node, nodes) }),
 });
+
+const nodeOf = (id: string, nodes: readonly ClusterNode[]): NonNullable<ServiceResource["node"]> => {
+  const found = nodes.find((node) => node.id === id);
+  return { id, name: found?.name ?? id, state: found?.state ?? "unknown" };
+};
 
 export const sandboxResource = (sandbox: SandboxInfo): SandboxResource => ({
   id: sandbox.id,

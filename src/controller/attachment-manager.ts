@@ -1,6 +1,6 @@
 import { interfacePrefixOption } from "../drivers/options.ts";
-import { forbidden, internal } from "../errors.ts";
-import { plan } from "../linux/plan.ts";
+import { errorText, forbidden, internal } from "../errors.ts";
+import { type Plan, plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import type { AttachOptions } from "./model.ts";
 import { checkServiceName } from "./names.ts";
@@ -39,13 +39,15 @@ export class AttachmentManager {
       try {
         ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
         const wiring = attachPlan(this.#context, claimed, others, sandbox);
-        const join = this.#presence.joinPlan(network);
-        await applyWithPorts(this.#context, ports, (led) =>
-          this.#context.kernel.apply(plan(join, wiring, led), signal),
-        );
+        const apply = async (led: Plan): Promise<void> => {
+          await this.#presence.prepare(network, signal);
+          await this.#context.kernel.apply(plan(wiring, led), signal);
+        };
+        await applyWithPorts(this.#context, ports, apply, this.#presence.isSpanning([network]));
+        this.#presence.joined(network);
       } catch (error) {
         await ports.cancel();
-        await this.#replace(network, claimed, before);
+        if (await this.#replace(network, claimed, before)) await this.#giveUp(network);
         throw error;
       }
       await ports.settle();
@@ -61,8 +63,21 @@ export class AttachmentManager {
     const order = claimed.sandbox?.order ?? 0;
     const earlier = this.#context.state.endpointsIn(sandbox.id).filter((other) => (other.sandbox?.order ?? 0) < order);
     const wiring = attachPlan(this.#context, claimed, earlier, sandbox);
-    await this.#context.kernel.apply(plan(this.#presence.wholePlan(network), wiring));
+    if (this.#presence.isSpanning([network])) {
+      await this.#context.firewall.exclusive(() => this.#presence.make(network));
+    }
+    await this.#context.kernel.apply(wiring);
+    this.#presence.joined(network);
     await this.#context.naming.changed(claimed, undefined);
+  }
+
+  /** After a join that failed: what the network got here for it goes. */
+  async #giveUp(network: NetworkRecord): Promise<void> {
+    try {
+      await this.#presence.giveUp(network);
+    } catch (error) {
+      this.#context.log("error", `could not remove network ${network.name} from this host: ${errorText(error)}`);
+    }
   }
 
   /** Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. */
@@ -158,9 +173,14 @@ export class AttachmentManager {
   async unwire(before: EndpointRecord, after: EndpointRecord | undefined, sandbox: SandboxRecord): Promise<void> {
     const others = this.#context.state.endpointsIn(sandbox.id).filter(({ id }) => id !== before.id);
     const network = this.#context.state.knownNetwork(before.network);
-    const leave = network ? this.#presence.leavePlan(network) : plan();
-    const work = plan(detachPlan(this.#context, before, others, sandbox), leave);
-    await all(this.#context.naming.changed(after, before), takeDown(this.#context, work, others, sandbox));
+    const networks = network ? [network] : [];
+    const work = (): Plan =>
+      plan(detachPlan(this.#context, before, others, sandbox), this.#presence.leavePlan(networks));
+    const alone = this.#presence.isSpanning(networks);
+    await all(
+      this.#context.naming.changed(after, before),
+      takeDown(this.#context, work, { left: others, sandbox, alone }),
+    );
   }
 
   /** Replaces an endpoint's record; false where it was changed in the meantime. */

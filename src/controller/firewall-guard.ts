@@ -16,6 +16,8 @@ import type { Locks } from "./locks.ts";
 export interface Firewall {
   /** A table of another part, kept like ours from then on. */
   register(part: FirewallPart): void;
+  /** Its table is looked after no longer; whoever made it removes it. */
+  unregister(part: FirewallPart): void;
   /** Replaces the whole ruleset by one for these networks, and guards it from then on. */
   restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void>;
   /** Brings a network under the ruleset, then applies its plan; both or nothing. */
@@ -40,6 +42,7 @@ export class NoFirewall implements Firewall {
   }
 
   register(): void {}
+  unregister(): void {}
   async restore(): Promise<void> {}
   async close(): Promise<void> {}
 
@@ -91,6 +94,11 @@ export class FirewallGuard implements Firewall {
 
   register(part: FirewallPart): void {
     this.parts.push(part);
+  }
+
+  unregister(part: FirewallPart): void {
+    const at = this.parts.indexOf(part);
+    if (at >= 0) this.parts.splice(at, 1);
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {

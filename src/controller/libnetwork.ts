@@ -5,6 +5,7 @@ import { badRequest, errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import type { Kernel } from "../linux/kernel.ts";
+import type { MissWatch } from "../linux/miss-watch.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
@@ -44,6 +45,7 @@ import type {
 import { NetworkManager } from "./network-manager.ts";
 import { PortPublisher } from "./port-publisher.ts";
 import { Presence } from "./presence.ts";
+import { PresenceKeeper, type PresenceOptions } from "./presence-keeper.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
@@ -77,6 +79,9 @@ export interface LibnetworkOptions {
   readonly place?: HostPlace;
   /** By which sandboxes get out whose networks have no way out; without it they do not. */
   readonly gateway?: GatewayNetwork;
+  readonly presence?: PresenceOptions;
+  /** Tells which endpoints elsewhere packets miss; without it, those that the kernel does not know stay unknown until the next look. */
+  readonly misses?: MissWatch;
   /** What people call a node, given its id. */
   readonly nodeName?: (node: string) => string;
   /** Keeps what the shared store said last, for a start without it. */
@@ -97,6 +102,7 @@ export class Libnetwork implements Controller {
   readonly #endpoints: EndpointManager;
   readonly #sandboxes: SandboxManager;
   readonly #presence: Presence;
+  readonly #keeper: PresenceKeeper;
   readonly #wayOut: WayOut;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
@@ -107,7 +113,13 @@ export class Libnetwork implements Controller {
     this.#context = context;
     this.defaultNetwork = context.defaultNetwork;
     this.#networks = new NetworkManager(context);
-    this.#presence = new Presence(context);
+    this.#presence = new Presence(context, options.presence?.peersAhead);
+    this.#keeper = new PresenceKeeper(context, {
+      presence: this.#presence,
+      misses: options.misses,
+      isComplete: () => this.#follower?.stale === undefined,
+      options: options.presence,
+    });
     this.#attachments = new AttachmentManager(context, this.#presence);
     this.#endpoints = new EndpointManager(context, this.#attachments);
     this.#sandboxes = new SandboxManager(context, this.#presence, this.#attachments);
@@ -191,11 +203,13 @@ export class Libnetwork implements Controller {
     try {
       await libnetwork.#loadGlobal(options.signal);
       await libnetwork.#reconcile(options.signal);
+      libnetwork.#keeper.start();
       await context.conditions.watch();
       await libnetwork.#ensureDefaultNetwork();
       return libnetwork;
     } catch (error) {
       await libnetwork.#follower?.close();
+      await libnetwork.#keeper.close();
       context.conditions.close();
       await context.firewall.close();
       throw error;
@@ -218,7 +232,12 @@ export class Libnetwork implements Controller {
     const complete = () => this.#follower?.stale === undefined;
     const run = this.#reconciling
       .then(() =>
-        reconcile(this.#context, { sandboxes: this.#sandboxes, presence: this.#presence }, complete(), signal),
+        reconcile(
+          this.#context,
+          { sandboxes: this.#sandboxes, presence: this.#presence, keeper: this.#keeper },
+          complete(),
+          signal,
+        ),
       )
       .then(() => this.#wayOut.adjustAll());
     this.#reconciling = run.catch(() => undefined);
@@ -388,6 +407,7 @@ export class Libnetwork implements Controller {
     await this.#context.locks.idle(closeDeadline);
     await this.#follower?.close();
     await this.#reconciling;
+    await this.#keeper.close();
     if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
     await this.#context.naming.closeAll();
     this.#context.conditions.close();

@@ -53,23 +53,28 @@ export const leavePorts = async (
     ? context.ports.prepareLeave(sandbox, portTargets(context, endpoints, sandbox))
     : noPortChange;
 
-/** Applies a plan with the change of the ports in it, while nobody compares the ruleset with what it should be. */
+/**
+ * Applies a plan with the change of the ports in it; where it changes tables of the firewall's parts, while nobody compares the
+ * ruleset with what it should be.
+ * @param alone the plan changes such tables itself
+ */
 export const applyWithPorts = (
   context: Context,
   ports: PortChange,
   apply: (led: Plan) => Promise<void>,
-): Promise<void> => (ports === noPortChange ? apply(plan()) : context.firewall.exclusive(() => apply(ports.plan())));
+  alone: boolean,
+): Promise<void> =>
+  ports === noPortChange && !alone ? apply(plan()) : context.firewall.exclusive(() => apply(ports.plan()));
 
 /** Takes an endpoint out of its sandbox; ports that it carried lead to those that are left, or nowhere. */
 export const takeDown = async (
   context: Context,
-  work: Plan,
-  left: readonly EndpointRecord[],
-  sandbox: SandboxRecord,
+  work: () => Plan,
+  place: { readonly left: readonly EndpointRecord[]; readonly sandbox: SandboxRecord; readonly alone: boolean },
 ): Promise<void> => {
-  const ports = await leavePorts(context, left, sandbox);
+  const ports = await leavePorts(context, place.left, place.sandbox);
   try {
-    await applyWithPorts(context, ports, (led) => context.kernel.teardown(plan(led, work)));
+    await applyWithPorts(context, ports, (led) => context.kernel.teardown(plan(led, work())), place.alone);
   } finally {
     await ports.settle();
   }

@@ -2,8 +2,10 @@ import { readdir } from "node:fs/promises";
 import { errorText } from "../errors.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
+import { removeNetworkRemains } from "./network-remains.ts";
 import { portTargets } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
+import type { PresenceKeeper } from "./presence-keeper.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { attachPlan, sandboxPlan } from "./wiring.ts";
@@ -15,7 +17,11 @@ import { attachPlan, sandboxPlan } from "./wiring.ts";
  */
 export const reconcile = async (
   context: Context,
-  { sandboxes, presence }: { readonly sandboxes: SandboxManager; readonly presence: Presence },
+  {
+    sandboxes,
+    presence,
+    keeper,
+  }: { readonly sandboxes: SandboxManager; readonly presence: Presence; readonly keeper: PresenceKeeper },
   complete: boolean,
   signal?: AbortSignal,
 ): Promise<void> => {
@@ -26,6 +32,9 @@ export const reconcile = async (
     );
     return driver ? [{ network, driver }] : [];
   });
+  for (const network of presence.networks()) {
+    await attempt(context, `the table of network ${network.name}`, async () => presence.guard(network));
+  }
   // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
   context.ports?.load(sandboxesWithPorts(context));
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
@@ -34,15 +43,19 @@ export const reconcile = async (
   if (complete) {
     await giveBackClaims(context);
     await removeOrphanLinks(context, signal);
+    await removeNetworkRemains(context, presence, signal);
     await removeStalePresence(context, presence, signal);
   }
   for (const { network, driver } of networks) {
-    await attempt(context, `network ${network.name}`, driver.createNetwork(driverNetwork(context, network)), signal);
+    const work = driver.createNetwork(driverNetwork(context, network));
+    await attempt(context, `network ${network.name}`, () => context.kernel.apply(work, signal));
   }
   for (const network of presence.networks()) {
-    await context.locks.hold([Presence.lock(network.id)], async () =>
-      attempt(context, `network ${network.name} on this host`, presence.wholePlan(network), signal),
-    );
+    const what = `network ${network.name} on this host`;
+    await context.locks.hold([Presence.lock(network.id)], async () => {
+      await attempt(context, what, () => context.firewall.exclusive(() => presence.make(network, signal)));
+      await attempt(context, what, () => keeper.repair(network));
+    });
   }
   await context.ports?.restore(signal);
   for (const sandbox of [...context.state.sandboxes.values()])
@@ -61,9 +74,9 @@ const sandboxesWithPorts = (context: Context) =>
     }
   });
 
-const attempt = async (context: Context, what: string, work: Plan, signal?: AbortSignal): Promise<void> => {
+const attempt = async (context: Context, what: string, work: () => Promise<void>): Promise<void> => {
   try {
-    await context.kernel.apply(work, signal);
+    await work();
   } catch (error) {
     context.log("error", `could not restore ${what}: ${errorText(error)}`);
   }
@@ -128,9 +141,7 @@ const removeStalePresence = async (context: Context, presence: Presence, signal?
       const links = stale.map(
         (link): Operation => ({ op: "link.delete", namespace: path, name: link.name, alias: link.alias }),
       );
-      const work = whole
-        ? plan(...network.map((one) => presence.leavePlan(one)), { op: "namespace.delete", path })
-        : plan(...links);
+      const work = whole ? plan(presence.leavePlan(network), { op: "namespace.delete", path }) : plan(...links);
       await attemptTeardown(context, `what is in namespace ${name}`, work);
     });
   }

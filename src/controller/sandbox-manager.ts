@@ -98,8 +98,8 @@ export class SandboxManager {
       for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
       await naming.close(record);
       const known = networks.flatMap((id) => state.knownNetwork(id) ?? []);
-      const leave = known.map((network) => this.#presence.leavePlan(network));
-      await takeDown(this.#context, plan(work, ...leave), [], record);
+      const leave = (): Plan => plan(work, this.#presence.leavePlan(known));
+      await takeDown(this.#context, leave, { left: [], sandbox: record, alone: this.#presence.isSpanning(known) });
       await naming.discard(record.id);
     });
   }

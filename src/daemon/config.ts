@@ -60,6 +60,16 @@ const configShape = z.strictObject({
       encrypt: checkedBy(checkEncryptKey).optional(),
     })
     .optional(),
+  /** How endpoints on other hosts are followed: docs/overlay.md. */
+  overlay: z
+    .strictObject({
+      peersAhead: z.int().min(0).max(1_000_000).optional(),
+      /** Seconds. */
+      repair: z.int().min(1).max(3600).optional(),
+      /** Seconds. */
+      idle: z.int().min(1).max(86_400).optional(),
+    })
+    .optional(),
   scopes: z.partialRecord(z.enum(["global", "local"]), z.strictObject({ client: storeClient.optional() })).optional(),
   /** Of the original's first releases; read, and said to be without effect. */
   datastore: z.record(z.string(), z.unknown()).optional(),
@@ -133,7 +143,7 @@ const knownKeys = [
   ...["title", "daemon", "cluster", "scopes", "datastore", "orchestration", "global", "local", "client"],
   ...["debug", "dataDir", "execRoot", "defaultNetwork", "defaultDriver", "labels", "hosts", "hostNames", "firewall"],
   ...["discovery", "address", "heartbeat", "serf", "serfPort", "provider", "config", "agent", "bind", "peer"],
-  ...["serfRpcPort", "encrypt"],
+  ...["serfRpcPort", "encrypt", "overlay", "peersAhead", "repair", "idle"],
 ] as const;
 const byLowerCase = new Map<string, string>(knownKeys.map((key) => [key.toLowerCase(), key]));
 

@@ -107,6 +107,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
         },
       }),
       place: (host) => place.of(host),
+      ...(config.overlay && { overlay: presenceOptions(config.overlay) }),
       nodeName: (id) => cluster?.nodes().find((node) => node.id === id)?.name ?? id,
       log,
     });
@@ -131,6 +132,12 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
     await store?.close();
   }
 };
+
+const presenceOptions = ({ peersAhead, repair, idle }: NonNullable<Config["overlay"]>) => ({
+  ...(peersAhead !== undefined && { peersAhead }),
+  ...(repair !== undefined && { repairEvery: repair * 1_000 }),
+  ...(idle !== undefined && { idleAfter: idle }),
+});
 
 const openServers = async (
   addresses: readonly ListenAddress[],

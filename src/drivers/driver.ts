@@ -1,6 +1,6 @@
 import type { FirewallNetwork } from "../linux/firewall.ts";
 import type { GuardedPort } from "../linux/firewall-spoof.ts";
-import type { Plan } from "../linux/plan.ts";
+import type { NamespaceRef, Plan } from "../linux/plan.ts";
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
@@ -101,6 +101,23 @@ export interface Attachment {
   readonly gateways: readonly Ip[];
 }
 
+/** What was found of a network that nobody knows any more. */
+export interface NetworkRemains {
+  readonly id: string;
+  readonly mark: string;
+  readonly namespace: NamespaceRef;
+  /** Links that carry the mark. */
+  readonly links: readonly { readonly name: string; readonly kind?: string }[];
+}
+
+/** A table of nftables that a driver's plans make. */
+export interface DriverTable {
+  /** Family and name: `inet t`. */
+  readonly table: string;
+  /** The batch that makes it as it should be, whatever is there. */
+  readonly ruleset: string;
+}
+
 export interface NetworkDriver {
   readonly name: string;
   readonly scope: Scope;
@@ -134,6 +151,10 @@ export interface NetworkDriver {
   readonly presence?: {
     create(network: DriverNetwork, host: DriverHost): Plan;
     remove(network: DriverNetwork, host: DriverHost): Plan;
+    /** What removes a network whose record is gone, from what its mark is still found on. */
+    removeRemains?(remains: NetworkRemains, host: DriverHost): Plan;
+    /** The nftables table of `create` and `peers.hosts`, kept when other programs flush it; undefined where there is none. */
+    firewall?(network: DriverNetwork, host: DriverHost, vteps: readonly Ip[]): DriverTable | undefined;
   };
   /**
    * Endpoints attached on other hosts, as this host must know them. Plans may be repeated. `add` replaces what is known of the
@@ -143,6 +164,11 @@ export interface NetworkDriver {
   readonly peers?: {
     add(network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan;
     remove(network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan;
+    /** The devices whose entries are these peers and nothing else, so that what is missing or left over can be told. */
+    place?(
+      network: DriverNetwork,
+      host: DriverHost,
+    ): { readonly namespace: NamespaceRef; readonly devices: readonly string[] };
     /** What goes to all: the other hosts that have the network. `gone` are those that had it before. */
     hosts(network: DriverNetwork, host: DriverHost, vteps: readonly Ip[], gone: readonly Ip[]): Plan;
   };

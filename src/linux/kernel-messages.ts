@@ -1,13 +1,14 @@
 import type { ErrorKind } from "../errors.ts";
 import type { NeighborTable, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
+import type { NeighborEntry } from "./neighbor-entries.ts";
 import type { Topic } from "./notification-sockets.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 
 /** What the main thread and the kernel worker say to each other. */
 export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "apply" | "teardown"; readonly plan: Plan }
-  | { readonly kind: "observe" | "miss-socket"; readonly namespace: NamespaceRef }
+  | { readonly kind: "observe" | "entries" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch"; readonly topic: Topic }
   | { readonly kind: "neighbors" | "forward-drops" }
@@ -36,6 +37,7 @@ export interface KernelReply {
   readonly observed?: Observed | undefined;
   readonly sockets?: readonly OpenedSocket[];
   readonly found?: LookupResult | undefined;
+  readonly entries?: readonly NeighborEntry[] | undefined;
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
   readonly forwardDrops?: readonly string[];

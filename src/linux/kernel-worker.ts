@@ -7,6 +7,7 @@ import { trimMemory } from "./libc.ts";
 import { lookup } from "./lookup.ts";
 import { openMissSocket } from "./miss-socket.ts";
 import { Namespaces } from "./namespaces.ts";
+import { neighborEntries } from "./neighbor-entries.ts";
 import { neighborTables } from "./netlink/neighbor-tables.ts";
 import { forwardDrops } from "./nft.ts";
 import { holdConnections, openNotifications } from "./notification-sockets.ts";
@@ -59,6 +60,8 @@ const answer = (request: KernelRequest): KernelReply => {
       }
       case "observe":
         return { id, errors: [], observed: observe(namespaces, request.namespace) };
+      case "entries":
+        return { id, errors: [], entries: neighborEntries(namespaces, request.namespace) };
       case "lookup":
         return { id, errors: [], found: lookup(namespaces, request.namespace, request.query) };
       case "miss-socket":

@@ -2,6 +2,7 @@ import type { Family, Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress } from "../net/prefix.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
+import type { NeighborEntry } from "./neighbor-entries.ts";
 import type { NamespaceRef, Plan, RouteSpec } from "./plan.ts";
 
 /** A link as the kernel shows it. */
@@ -101,6 +102,10 @@ export interface Kernel {
   teardown(plan: Plan, signal?: AbortSignal): Promise<void>;
   /** Undefined where the namespace does not exist (no file, or a file that is no namespace). */
   observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined>;
+  /** The permanent entries of neighbours and forwarding; undefined where there is no such namespace. */
+  entries(namespace: NamespaceRef, signal?: AbortSignal): Promise<readonly NeighborEntry[] | undefined>;
+  /** Paths of the namespace files in a directory; none where there is no such directory. */
+  namespacesIn(directory: string): Promise<readonly string[]>;
   /** What the kernel would do with a packet: one step of its way. @throws NetworkError `no-namespace` */
   lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined>;
   openSockets(

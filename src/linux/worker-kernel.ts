@@ -1,4 +1,6 @@
 import { closeSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
@@ -13,6 +15,7 @@ import type {
 } from "./kernel.ts";
 import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
+import type { NeighborEntry } from "./neighbor-entries.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { listenForReadable, readDatagrams } from "./readable.ts";
@@ -73,6 +76,21 @@ export class WorkerKernel implements Kernel {
     const { errors, observed } = await this.#ask({ kind: "observe", namespace }, signal);
     if (errors[0]) throw toError(errors[0]);
     return observed;
+  }
+
+  async entries(namespace: NamespaceRef, signal?: AbortSignal): Promise<readonly NeighborEntry[] | undefined> {
+    const { errors, entries } = await this.#ask({ kind: "entries", namespace }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return entries;
+  }
+
+  async namespacesIn(directory: string): Promise<readonly string[]> {
+    try {
+      return (await readdir(directory)).map((name) => join(directory, name));
+    } catch {
+      // Nothing was made there yet.
+      return [];
+    }
   }
 
   async lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined> {

@@ -8,6 +8,8 @@ import type {
   OpenedSocket,
   TableDifference,
 } from "../../src/linux/kernel.ts";
+import type { NeighborEntry } from "../../src/linux/neighbor-entries.ts";
+import type { NeighborOperation } from "../../src/linux/neighbor-executor.ts";
 import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "../../src/linux/plan.ts";
 
 /** A link that the fake kernel has: the end of a veth pair that is in the host's namespace stands for both. */
@@ -128,9 +130,28 @@ export class FakeKernel implements Kernel {
       }
       case "address.delete":
         return this.#inside(operation.namespace).addresses.get(operation.device)?.delete(operation.address) ?? false;
+      case "neighbor.add":
+      case "neighbor.delete":
+      case "fdb.add":
+      case "fdb.delete":
+        return this.#changeEntry(operation);
       default:
         return true;
     }
+  }
+
+  #changeEntry(operation: NeighborOperation): boolean {
+    const entries = this.neighborEntries.get(operation.namespace) ?? [];
+    const key = (entry: Pick<NeighborEntry, "device" | "mac" | "ip">): string =>
+      `${entry.device} ${entry.ip ?? entry.mac}`;
+    const { device, mac } = operation;
+    const ip = "ip" in operation ? operation.ip : undefined;
+    const destination = "destination" in operation ? operation.destination : undefined;
+    const entry = { device, mac, idle: 0, ...(ip && { ip }), ...(destination && { destination }) };
+    const others = entries.filter((other) => key(other) !== key(entry));
+    const adds = operation.op === "neighbor.add" || operation.op === "fdb.add";
+    this.neighborEntries.set(operation.namespace, adds ? [...others, entry] : others);
+    return true;
   }
 
   #addLink(link: Extract<Operation, { op: "link.add" }>["link"]): boolean {
@@ -216,6 +237,17 @@ export class FakeKernel implements Kernel {
       addresses: [],
     }));
     return { links, routes: namespace === hostNamespace ? this.foreignRoutes : [] };
+  }
+
+  /** Entries by namespace: what `neighbor.add` and `fdb.add` left there. */
+  readonly neighborEntries = new Map<string, NeighborEntry[]>();
+
+  async entries(namespace: string): Promise<readonly NeighborEntry[] | undefined> {
+    return this.neighborEntries.get(namespace) ?? [];
+  }
+
+  async namespacesIn(directory: string): Promise<readonly string[]> {
+    return [...this.namespaces].filter((path) => path.startsWith(`${directory}/`));
   }
 
   async lookup(): Promise<undefined> {

@@ -165,6 +165,7 @@ const info: Command = {
       ["Container", service.container_id],
       ["Sandbox", service.sandbox_id],
       ["Interface", service.interface],
+      ["Node", service.node && `${service.node.name} (${service.node.state})`],
     ];
     const shown = lines.filter(([, value]) => value !== undefined && value !== "");
     print(`Service Id: ${service.id}\n${shown.map(([name, value]) => `\t${name}: ${value}\n`).join("")}`);

@@ -2,9 +2,10 @@ import { internal } from "../../errors.ts";
 import { plan } from "../../linux/plan.ts";
 import type { NetworkDriver } from "../driver.ts";
 import { attachEndpoint } from "./attach.ts";
+import { filterTableOf } from "./member-filter.ts";
 import { checkOptions, fixedIds, vni } from "./options.ts";
-import { peerAdd, peerHosts, peerRemove } from "./peers.ts";
-import { presenceCreate, presenceRemove } from "./presence.ts";
+import { peerAdd, peerHosts, peerPlace, peerRemove } from "./peers.ts";
+import { presenceCreate, presenceRemove, presenceRemoveRemains } from "./presence.ts";
 
 const nothing = plan();
 
@@ -25,6 +26,11 @@ export const overlayDriver = (): NetworkDriver => ({
   },
   firewall: () => undefined,
   segments: { first: vni.first, last: vni.last, fixed: fixedIds },
-  presence: { create: presenceCreate, remove: presenceRemove },
-  peers: { add: peerAdd, remove: peerRemove, hosts: peerHosts },
+  presence: {
+    create: presenceCreate,
+    remove: presenceRemove,
+    removeRemains: presenceRemoveRemains,
+    firewall: filterTableOf,
+  },
+  peers: { add: peerAdd, remove: peerRemove, place: peerPlace, hosts: peerHosts },
 });

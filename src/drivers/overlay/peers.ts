@@ -1,16 +1,16 @@
 import { type Operation, type Plan, plan } from "../../linux/plan.ts";
-import { familyOf, type Ip } from "../../net/ip.ts";
+import type { Ip } from "../../net/ip.ts";
 import { macFromBytes } from "../../net/mac.ts";
 import { addressOf } from "../../net/prefix.ts";
 import type { DriverHost, DriverNetwork, DriverPeer } from "../driver.ts";
 import { booleanOption, option } from "../options.ts";
 import { layoutOf, segmentOf } from "./layout.ts";
-import { filterHosts } from "./member-filter.ts";
+import { filterHosts, othersOf } from "./member-filter.ts";
 
 /** Endpoints on other hosts: where their frames go (forwarding entry) and who answers for them (neighbour entries). */
 
 /** Encapsulated for itself, a host's frames would go round for ever; and an underlay has one address family. */
-const reachable = (host: DriverHost, vtep: Ip): boolean => vtep !== host.vtep && familyOf(vtep) === familyOf(host.vtep);
+const reachable = (host: DriverHost, vtep: Ip): boolean => othersOf(host, [vtep]).length > 0;
 
 const entries = (
   verb: "add" | "delete",
@@ -38,6 +38,11 @@ export const peerAdd = (network: DriverNetwork, host: DriverHost, peer: DriverPe
 export const peerRemove = (network: DriverNetwork, host: DriverHost, peer: DriverPeer): Plan =>
   plan(...entries("delete", network, host, peer));
 
+export const peerPlace = (network: DriverNetwork, host: DriverHost) => {
+  const { namespace, segments } = layoutOf(network, host);
+  return { namespace, devices: segments.map(({ vxlan }) => vxlan) };
+};
+
 /** The address that a VXLAN device sends to what it has no other entry for: broadcast and multicast, to every host. */
 const everybody = macFromBytes([0, 0, 0, 0, 0, 0]);
 
@@ -47,7 +52,7 @@ export const peerHosts = (
   vteps: readonly Ip[],
   gone: readonly Ip[],
 ): Plan => {
-  const others = vteps.filter((vtep) => reachable(host, vtep));
+  const others = othersOf(host, vteps);
   const { namespace, segments } = layoutOf(network, host);
   const flood = (op: "fdb.add" | "fdb.delete", hosts: readonly Ip[]): readonly Operation[] =>
     segments.flatMap(({ vxlan: device }) =>

@@ -1,7 +1,7 @@
 import { hostNamespace, type Operation, type Plan, plan } from "../../linux/plan.ts";
 import { macFromIp } from "../../net/mac.ts";
 import { addressOf, prefixFamily } from "../../net/prefix.ts";
-import type { DriverHost, DriverNetwork } from "../driver.ts";
+import type { DriverHost, DriverNetwork, NetworkRemains } from "../driver.ts";
 import { type Layout, layoutOf, type Segment } from "./layout.ts";
 import { filterCreate, filterRemove } from "./member-filter.ts";
 import { overlayMtu } from "./mtu.ts";
@@ -112,5 +112,17 @@ export const presenceRemove = (network: DriverNetwork, host: DriverHost): Plan =
       ? segments.map(({ bridge }) => remove(bridge))
       : [{ op: "namespace.delete", path: namespace } as const]),
     ...(host.firewall === false ? [] : [filterRemove(network)]),
+  );
+};
+
+/** The same for a network whose record is gone: its links are found by their mark. */
+export const presenceRemoveRemains = ({ id, mark, namespace, links }: NetworkRemains, host: DriverHost): Plan => {
+  const ours = links.filter(({ kind }) => kind === "vxlan" || kind === "bridge");
+  if (!ours.some(({ kind }) => kind === "vxlan")) return plan();
+  const inOrder = [...ours].sort((a, b) => Number(b.kind === "vxlan") - Number(a.kind === "vxlan"));
+  return plan(
+    ...inOrder.map(({ name }): Operation => ({ op: "link.delete", namespace, name, alias: mark })),
+    ...(namespace === hostNamespace ? [] : [{ op: "namespace.delete", path: namespace } as const]),
+    ...(host.firewall === false ? [] : [filterRemove({ id })]),
   );
 };

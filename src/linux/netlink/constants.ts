@@ -88,7 +88,7 @@ export const FR_ACT_TO_TBL = 1;
 /** net_namespace.h: NETNSA_* */
 export const netnsa = { NSID: 1, FD: 3 } as const;
 /** neighbour.h: NDA_*, NUD_*, NTF_* */
-export const nda = { DST: 1, LLADDR: 2, VNI: 7, IFINDEX: 8, MASTER: 9 } as const;
+export const nda = { DST: 1, LLADDR: 2, CACHEINFO: 3, VNI: 7, IFINDEX: 8, MASTER: 9 } as const;
 /** neighbour.h: NDTA_*, of tables of neighbours */
 export const ndta = { NAME: 1, THRESH3: 4, CONFIG: 5 } as const;
 export const NUD_PERMANENT = 0x80;

@@ -44,7 +44,12 @@ export interface DecodedNeighbor {
   readonly ip?: Ip;
   readonly mac?: Mac;
   readonly permanent: boolean;
+  /** Seconds since a packet went by it, where the kernel says so. */
+  readonly idle?: number;
 }
+
+/** Ticks of the clock that user space sees (USER_HZ) in a second. */
+const ticks = 100;
 
 /** Body of an RTM_NEWNEIGH from the kernel, a miss notification included. @throws NetworkError `malformed-netlink` */
 export const decodeNeighbor = (body: Buffer): DecodedNeighbor => {
@@ -52,11 +57,14 @@ export const decodeNeighbor = (body: Buffer): DecodedNeighbor => {
   const attributes = attributeMap(body.subarray(12));
   const ip = attributes.get(nda.DST);
   const mac = attributes.get(nda.LLADDR);
+  const cache = attributes.get(nda.CACHEINFO);
   return {
     index: body.readInt32LE(4),
     fdb: body.readUInt8(0) === AF.BRIDGE,
     ...(ip && (ip.length === 4 || ip.length === 16) && { ip: ipFromBytes(ip) }),
     ...(mac?.length === 6 && { mac: macFromBytes(mac) }),
     permanent: (body.readUInt16LE(8) & NUD_PERMANENT) !== 0,
+    // struct nda_cacheinfo: confirmed, used, updated, references.
+    ...(cache && cache.length >= 8 && { idle: cache.readUInt32LE(4) / ticks }),
   };
 };
