@@ -84,6 +84,7 @@ export class FirewallGuard implements Firewall {
   #notBefore = 0;
   #author: ForeignChange;
   #closed = false;
+  #restored = false;
 
   constructor(options: { readonly kernel: Kernel; readonly locks: Locks; readonly log: Log; readonly table: string }) {
     this.#kernel = options.kernel;
@@ -102,17 +103,28 @@ export class FirewallGuard implements Firewall {
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
+    // Called again when the shared store is back: what watches and what holds connections is there then.
+    const first = !this.#restored;
+    this.#restored = true;
+    if (first) await this.#watch();
+    await this.exclusive(async () => {
+      this.#networks.clear();
+      for (const network of networks) this.#networks.set(network.bridge, network);
+      await this.#replace(signal);
+    });
+    if (first) await this.#hold();
+  }
+
+  async #watch(): Promise<void> {
     try {
       const isOurs = (name: string): boolean => this.#tables().some((table) => table.endsWith(` ${name}`));
       this.#stops.push(await this.#kernel.watchTables(isOurs, (change) => this.#changed(change)));
     } catch (error) {
       this.#log("warning", `rules are not put back when others change them: ${errorText(error)}`);
     }
-    await this.exclusive(async () => {
-      this.#networks.clear();
-      for (const network of networks) this.#networks.set(network.bridge, network);
-      await this.#replace(signal);
-    });
+  }
+
+  async #hold(): Promise<void> {
     try {
       this.#stops.push(await this.#kernel.holdConnections(`${this.#table}_hold`));
     } catch (error) {

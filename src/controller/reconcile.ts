@@ -1,4 +1,3 @@
-import { readdir } from "node:fs/promises";
 import { errorText } from "../errors.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
@@ -44,7 +43,6 @@ export const reconcile = async (
     await giveBackClaims(context);
     await removeOrphanLinks(context, signal);
     await removeNetworkRemains(context, presence, signal);
-    await removeStalePresence(context, presence, signal);
   }
   for (const { network, driver } of networks) {
     const work = driver.createNetwork(driverNetwork(context, network));
@@ -108,43 +106,6 @@ const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promis
     return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
   });
   if (orphans.length > 0) await attemptTeardown(context, "orphaned links", plan(...orphans));
-};
-
-/**
- * What networks that span hosts have left in namespaces of their own: a crash came between a detachment in the store and the kernel's,
- * or another node withdrew an endpoint while this one was down.
- */
-const removeStalePresence = async (context: Context, presence: Presence, signal?: AbortSignal): Promise<void> => {
-  const names = await readdir(context.namespaceDir).catch(() => []);
-  for (const name of names) {
-    const path = `${context.namespaceDir}/${name}`;
-    const marked = async () => {
-      const links = (await context.kernel.observe(path, signal))?.links ?? [];
-      return links.flatMap((link) => {
-        const id = idOfMark(context, link.alias);
-        return id === undefined ? [] : [{ id, name: link.name, alias: link.alias ?? "" }];
-      });
-    };
-    // A sandbox's interfaces carry no mark; another daemon's carry its own.
-    const ids = (await marked()).map(({ id }) => id);
-    if (ids.length === 0) continue;
-    const owners = ids.map((id) => context.state.endpoints.get(id)?.network ?? id);
-    await context.locks.hold(owners.map(Presence.lock), async () => {
-      const stale = (await marked()).filter(({ id }) => {
-        const endpoint = context.state.endpoints.get(id);
-        return !(endpoint && isHere(context, endpoint)) && !presence.isPresent(id);
-      });
-      if (stale.length === 0) return;
-      const network = stale.flatMap(({ id }) => context.state.knownNetwork(id) ?? []);
-      const whole = stale.length === ids.length;
-      context.log("info", `found ${whole ? "" : "links in "}namespace ${name} of ours, expected none: removed`);
-      const links = stale.map(
-        (link): Operation => ({ op: "link.delete", namespace: path, name: link.name, alias: link.alias }),
-      );
-      const work = whole ? plan(presence.leavePlan(network), { op: "namespace.delete", path }) : plan(...links);
-      await attemptTeardown(context, `what is in namespace ${name}`, work);
-    });
-  }
 };
 
 const attemptTeardown = async (context: Context, what: string, work: Plan): Promise<void> => {
