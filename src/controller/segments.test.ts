@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
@@ -272,44 +270,40 @@ it("a detachment is one although the sandbox is removed while its way out goes",
 it.each(["the network", "an endpoint"])(
   "a start removes what a crash has left of %s in a namespace of its own",
   async (what) => {
-    const namespaceDir = mkdtempSync(join(tmpdir(), "netns-"));
-    try {
-      const a = await openController({
-        stores: { local: new MemoryStore(), global: new MemoryStore() },
-        drivers: [segmentDriver(), bridgeDriver()],
-        place: { vtep: parseIp("172.17.0.3") },
-        namespaceDir,
-      });
-      opened.push(a);
-      const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
-      if (what === "an endpoint") await attached(a, id, "stays");
-      const path = join(namespaceDir, `1-${id.slice(0, 10)}`);
-      writeFileSync(path, "");
-      await a.libnetwork.close();
-      const gone = "e".repeat(64);
-      const mark = (of: string) => `dnet:${a.libnetwork.node}:${of}`;
-      const observe = a.kernel.observe.bind(a.kernel);
-      a.kernel.observe = async (namespace) => {
-        if (namespace !== path) return observe(namespace);
-        const link = { index: 2, mtu: 1450, up: true, addresses: [] };
-        return {
-          links: [
-            { ...link, name: "br0", alias: mark(id) },
-            { ...link, name: "veth-gone", alias: mark(gone) },
-            { ...link, name: "veth-other", alias: `dnet:00000000:${gone}` },
-          ],
-          routes: [],
-        };
+    const namespaceDir = "/run/netns";
+    const a = await openController({
+      stores: { local: new MemoryStore(), global: new MemoryStore() },
+      drivers: [segmentDriver(), bridgeDriver()],
+      place: { vtep: parseIp("172.17.0.3") },
+      namespaceDir,
+    });
+    opened.push(a);
+    const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+    if (what === "an endpoint") await attached(a, id, "stays");
+    const path = join(namespaceDir, `1-${id.slice(0, 10)}`);
+    a.kernel.namespaces.add(path);
+    await a.libnetwork.close();
+    const gone = "e".repeat(64);
+    const mark = (of: string) => `dnet:${a.libnetwork.node}:${of}`;
+    const observe = a.kernel.observe.bind(a.kernel);
+    a.kernel.observe = async (namespace) => {
+      if (namespace !== path) return observe(namespace);
+      const link = { index: 2, mtu: 1450, up: true, addresses: [] };
+      return {
+        links: [
+          { ...link, name: "br0", alias: mark(id) },
+          { ...link, name: "veth-gone", alias: mark(gone) },
+          { ...link, name: "veth-other", alias: `dnet:00000000:${gone}` },
+        ],
+        routes: [],
       };
-      a.kernel.applied.length = 0;
-      await a.reopen();
-      const removed = a.kernel.applied.filter(({ op }) => op === "link.delete" || op === "namespace.delete");
-      expect(removed.map((operation) => ("name" in operation ? operation.name : operation.op))).toEqual(
-        what === "an endpoint" ? ["veth-gone"] : ["namespace.delete", "namespace.delete"],
-      );
-    } finally {
-      rmSync(namespaceDir, { recursive: true });
-    }
+    };
+    a.kernel.applied.length = 0;
+    await a.reopen();
+    const removed = a.kernel.applied.filter(({ op }) => op === "link.delete" || op === "namespace.delete");
+    expect(removed.map((operation) => ("name" in operation ? operation.name : operation.op))).toEqual(
+      what === "an endpoint" ? ["veth-gone"] : ["namespace.delete", "veth-gone"],
+    );
   },
 );
 
