@@ -48,7 +48,7 @@ check-unit:
 	@$(RUN) $(BIN)/vitest run --project unit
 
 test: check packages build
-	@$(RUN) $(BIN)/vitest run --project root
+	@$(RUN) $(BIN)/vitest run --project root --maxWorkers=3
 
 chaos: build packages
 	@$(RUN) scripts/chaos.sh --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")

@@ -12,7 +12,8 @@ export default defineConfig({
           name: "root",
           include: ["src/**/*.root.test.ts", "test/**/*.test.ts"],
           pool: "forks",
-          fileParallelism: false,
+          // Each file has a host of its own: they can run side by side, and spend much of their time waiting.
+          fileParallelism: true,
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
