@@ -26,6 +26,8 @@ export interface Firewall {
   exclusive<T>(work: () => Promise<T>): Promise<T>;
   /** Tables of other parts. */
   readonly parts: readonly FirewallPart[];
+  /** How the kernel's tables differ from what they should be, now. */
+  differences(signal?: AbortSignal): Promise<readonly TableDifference[]>;
   /** Ends the guard; an empty ruleset goes. */
   close(): Promise<void>;
 }
@@ -41,6 +43,9 @@ export class NoFirewall implements Firewall {
 
   register(): void {}
   async restore(): Promise<void> {}
+  async differences(): Promise<readonly TableDifference[]> {
+    return [];
+  }
   async close(): Promise<void> {}
 
   async protect(_network: FirewallNetwork | undefined, create: Plan, signal?: AbortSignal): Promise<void> {
@@ -94,17 +99,21 @@ export class FirewallGuard implements Firewall {
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
-    this.#stops.push(
-      await this.#kernel.watchTables(
-        (name) => this.#tables().some((table) => table.endsWith(` ${name}`)),
-        (change) => this.#changed(change),
-      ),
-    );
+    const first = this.#stops.length === 0;
+    if (first) {
+      this.#stops.push(
+        await this.#kernel.watchTables(
+          (name) => this.#tables().some((table) => table.endsWith(` ${name}`)),
+          (change) => this.#changed(change),
+        ),
+      );
+    }
     await this.exclusive(async () => {
       this.#networks.clear();
       for (const network of networks) this.#networks.set(network.bridge, network);
       await this.#replace(signal);
     });
+    if (!first) return;
     try {
       this.#stops.push(await this.#kernel.holdConnections(this.#table.replace("dnet_", "dnet_hold_")));
     } catch (error) {
@@ -199,6 +208,10 @@ export class FirewallGuard implements Firewall {
     });
   }
 
+  differences(signal?: AbortSignal): Promise<readonly TableDifference[]> {
+    return this.exclusive(() => this.#kernel.compareTables(this.#script(), this.#tables(), signal));
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -220,7 +233,7 @@ export class FirewallGuard implements Firewall {
 const isOfRules = (error: unknown): boolean => error instanceof NetworkError && error.code === "nft";
 
 /** `table inet t without 2 of 60 lines (first: ...)`. */
-const differenceText = ({ table, absent, missing, extra, expected, reordered }: TableDifference): string => {
+export const differenceText = ({ table, absent, missing, extra, expected, reordered }: TableDifference): string => {
   if (absent) return `no table ${table}`;
   if (reordered) return `table ${table} in another order`;
   const parts = [

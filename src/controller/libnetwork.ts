@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
+import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { badRequest, errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
+import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
@@ -20,11 +22,15 @@ import {
   requireSandbox,
   usableDriver,
 } from "./context.ts";
+import type { Look } from "./doctor/check.ts";
+import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
+import { diagnose, repair } from "./doctor.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
+import { collectGarbage, type GarbageReport, type GarbageRequest } from "./garbage.ts";
 import type { GlobalCopy } from "./global-copy.ts";
 import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
@@ -77,6 +83,8 @@ export interface LibnetworkOptions {
   readonly nodeName?: (node: string) => string;
   /** Keeps what the shared store said last, for a start without it. */
   readonly copy?: GlobalCopy;
+  /** What is read of the host when it is examined. */
+  readonly probe?: HostProbe;
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
@@ -96,6 +104,8 @@ export class Libnetwork implements Controller {
   readonly #wayOut: WayOut;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
+  readonly #stores: Readonly<Record<Scope, Store>>;
+  readonly #probe: HostProbe;
   #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -113,6 +123,8 @@ export class Libnetwork implements Controller {
       attachments: this.#attachments,
     });
     this.#copy = options.copy;
+    this.#stores = options.stores;
+    this.#probe = options.probe ?? hostProbe();
     const { local, global } = options.stores;
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
@@ -345,6 +357,36 @@ export class Libnetwork implements Controller {
     signal?: AbortSignal,
   ): Promise<Trace> {
     return trace(this.#context, sandboxId, to, { ...options, ...(signal && { signal }) });
+  }
+
+  #look(nodes: readonly ClusterNode[], stale: Stale | undefined, signal?: AbortSignal): Look {
+    return {
+      context: this.#context,
+      presence: this.#presence,
+      stores: this.#stores,
+      nodes,
+      stale: stale?.reason,
+      probe: this.#probe,
+      now: Date.now,
+      ...(signal && { signal }),
+    };
+  }
+
+  async diagnose(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<Diagnosis> {
+    return diagnose(this.#look(nodes, await this.sync(signal), signal));
+  }
+
+  async repair(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<RepairReport> {
+    return repair(this.#look(nodes, await this.sync(signal), signal), () => this.#reconcile(signal));
+  }
+
+  async collectGarbage(
+    nodes: readonly ClusterNode[],
+    request: GarbageRequest,
+    signal?: AbortSignal,
+  ): Promise<GarbageReport> {
+    const stale = await this.sync(signal);
+    return collectGarbage({ ...this.#look(nodes, stale, signal), store: this.#stores.global }, request);
   }
 
   /** Work to do when the controller is closed, after its own. */
