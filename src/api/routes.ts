@@ -323,5 +323,11 @@ export const routes: readonly Route[] = [
   ...nodeRoutes,
   ...firewall,
   ...doctorRoutes,
-  { method: "GET", path: "/healthz", status: 200, run: () => ({ status: "ok" }) },
+  {
+    method: "GET",
+    path: "/healthz",
+    status: 200,
+    run: ({ controller: { degraded } }) =>
+      degraded.length === 0 ? { status: "ok" } : { status: "degraded", reasons: degraded },
+  },
 ];

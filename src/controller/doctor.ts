@@ -11,10 +11,12 @@ import { nodesCheck } from "./doctor/nodes.ts";
 import { orphansCheck } from "./doctor/orphans.ts";
 import { recordsCheck } from "./doctor/records.ts";
 import { sandboxesCheck } from "./doctor/sandboxes.ts";
+import { storeCheck } from "./doctor/store.ts";
 import { underlayCheck } from "./doctor/underlay.ts";
 
 /** In the order in which they are reported and repaired: records first, since the rest follows from them. */
 const checks: readonly Check[] = [
+  storeCheck,
   recordsCheck,
   claimsCheck,
   guardsCheck,
@@ -87,9 +89,11 @@ const sameness = ({ code, subject, expected }: Finding): string => [code, subjec
 
 /**
  * Removes what can be removed: each check what only it knows, then the reconcile of the start.
+ * @param lookAnew gives what there is to look at, as it is then
  * @param reconcile makes the kernel match the records, orphans included
  */
-export const repair = async (look: Look, reconcile: () => Promise<void>): Promise<RepairReport> => {
+export const repair = async (lookAnew: () => Look, reconcile: () => Promise<void>): Promise<RepairReport> => {
+  const look = lookAnew();
   const before = await diagnose(look);
   const done: string[] = [];
   if (before.findings.some(({ repairable }) => repairable)) {
@@ -104,7 +108,7 @@ export const repair = async (look: Look, reconcile: () => Promise<void>): Promis
     await reconcile();
     done.push("the kernel was made to match the records");
   }
-  const after = done.length > 0 ? await diagnose(look) : before;
+  const after = done.length > 0 ? await diagnose(lookAnew()) : before;
   for (const line of done) look.context.log("info", `doctor: ${line}`);
   return { before, done, after };
 };

@@ -9,7 +9,8 @@ import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
-import type { Store } from "../store/store.ts";
+import type { LocalStore } from "../store/sqlite/local-store.ts";
+import type { Store, TransactionResult } from "../store/store.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
@@ -49,6 +50,7 @@ import type {
 import { NetworkManager } from "./network-manager.ts";
 import { Presence } from "./presence.ts";
 import { reconcile } from "./reconcile.ts";
+import { acceptLoss, lossText, noteLoss, type RecordLoss } from "./record-loss.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { trace } from "./trace.ts";
@@ -83,12 +85,16 @@ export interface LibnetworkOptions {
   readonly nodeName?: (node: string) => string;
   /** Keeps what the shared store said last, for a start without it. */
   readonly copy?: GlobalCopy;
+  /** What is wrong with the local store. */
+  readonly localStore?: Pick<LocalStore, "replaced" | "trouble">;
   /** What is read of the host when it is examined. */
   readonly probe?: HostProbe;
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
 
+/** Records that health speaks of one by one; the rest, dnet doctor does. */
+const mostReasons = 20;
 /** Milliseconds that closing waits for operations under way. */
 const closeDeadline = 10_000;
 
@@ -106,6 +112,8 @@ export class Libnetwork implements Controller {
   readonly #copy: GlobalCopy | undefined;
   readonly #stores: Readonly<Record<Scope, Store>>;
   readonly #probe: HostProbe;
+  readonly #trouble: () => string | undefined;
+  #loss: RecordLoss | undefined;
   #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -125,6 +133,7 @@ export class Libnetwork implements Controller {
     this.#copy = options.copy;
     this.#stores = options.stores;
     this.#probe = options.probe ?? hostProbe();
+    this.#trouble = options.localStore?.trouble ?? (() => undefined);
     const { local, global } = options.stores;
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
@@ -184,6 +193,8 @@ export class Libnetwork implements Controller {
     if (table !== undefined) context.firewall.register(spoofPart(context, table));
     const libnetwork = new Libnetwork(context, options);
     try {
+      libnetwork.#loss = await noteLoss(options.stores.local, options.localStore?.replaced);
+      for (const reason of libnetwork.degraded) log("error", `degraded: ${reason}`);
       await libnetwork.#loadGlobal(options.signal);
       await libnetwork.#reconcile(options.signal);
       await context.conditions.watch();
@@ -208,10 +219,10 @@ export class Libnetwork implements Controller {
   /** One at a time. Without the shared store nobody knows what is an orphan: then nothing is taken away. */
   #reconcile(signal?: AbortSignal): Promise<void> {
     const complete = () => this.#follower?.stale === undefined;
+    const keepOrphans = () => this.#loss !== undefined || this.#trouble() !== undefined;
+    const parts = { sandboxes: this.#sandboxes, presence: this.#presence };
     const run = this.#reconciling
-      .then(() =>
-        reconcile(this.#context, { sandboxes: this.#sandboxes, presence: this.#presence }, complete(), signal),
-      )
+      .then(() => reconcile(this.#context, parts, complete(), signal, keepOrphans()))
       .then(() => this.#wayOut.adjustAll());
     this.#reconciling = run.catch(() => undefined);
     return run;
@@ -368,8 +379,25 @@ export class Libnetwork implements Controller {
       stale: stale?.reason,
       probe: this.#probe,
       now: Date.now,
+      loss: this.#loss,
+      trouble: this.#trouble(),
+      acceptLoss: async () => {
+        await acceptLoss(this.#stores.local);
+        this.#loss = undefined;
+      },
       ...(signal && { signal }),
     };
+  }
+
+  get degraded(): readonly string[] {
+    const trouble = this.#trouble();
+    return [
+      ...(this.#loss ? [`${lossText(this.#loss)}; see: dnet doctor`] : []),
+      ...(trouble === undefined ? [] : [`the local store: ${trouble}`]),
+      ...this.#context.state.unreadable
+        .slice(0, mostReasons)
+        .map(({ subject, reason }) => `the record of ${subject} cannot be read: ${reason.slice(0, 200)}`),
+    ];
   }
 
   async diagnose(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<Diagnosis> {
@@ -377,7 +405,11 @@ export class Libnetwork implements Controller {
   }
 
   async repair(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<RepairReport> {
-    return repair(this.#look(nodes, await this.sync(signal), signal), () => this.#reconcile(signal));
+    const stale = await this.sync(signal);
+    return repair(
+      () => this.#look(nodes, stale, signal),
+      () => this.#reconcile(signal),
+    );
   }
 
   async collectGarbage(
@@ -421,7 +453,14 @@ const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> =
   const found = (await store.get(key, signal))?.value;
   if (typeof found === "string" && /^[0-9a-f]{8}$/.test(found)) return found;
   const id = randomBytes(4).toString("hex");
-  const result = await store.transact({ puts: [{ key, value: id }] }, signal);
+  let result: TransactionResult;
+  try {
+    result = await store.transact({ puts: [{ key, value: id }] }, signal);
+  } catch (error) {
+    // Nothing can be made then that would carry it.
+    if (error instanceof NetworkError && error.code === "store-read-only") return id;
+    throw error;
+  }
   if (!result.ok)
     throw new NetworkError("no-service", "store-unavailable", "the local store refused to keep this host's identity");
   return id;

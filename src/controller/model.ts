@@ -168,6 +168,8 @@ export interface Controller {
   explainNetwork(id: string): FirewallExplanation;
   /** @throws NetworkError `invalid-port` (bad request) */
   explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation;
+  /** Why it does less than it should: records lost or unreadable, a store that cannot be written. Empty when all is well. */
+  readonly degraded: readonly string[];
   /**
    * Compares store, kernel, files and cluster; changes nothing.
    * @param nodes the cluster as this node sees it

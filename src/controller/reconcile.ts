@@ -118,7 +118,9 @@ const restoreSandbox = async (
       return;
     }
     await context.naming.prepare(sandbox);
-    const wiring = endpoints.map((endpoint, n) => attachPlan(context, endpoint, endpoints.slice(0, n), sandbox));
+    // What it has of a network whose record cannot be read stays as it is; everything else is restored.
+    const known = endpoints.filter(({ network }) => context.state.networks.has(network));
+    const wiring = known.map((endpoint, n) => attachPlan(context, endpoint, known.slice(0, n), sandbox));
     await context.kernel.apply(plan(sandboxPlan(context, sandbox), ...wiring), signal);
     await context.naming.open(sandbox, signal);
   } catch (error) {

@@ -99,8 +99,10 @@ export class RecordIndex {
     return this.unreadable.find((record) => record.id.startsWith(id));
   }
 
+  /** True where the id is that of a record that cannot be read, or of the network of one. */
   isUnreadable(id: string): boolean {
-    return this.unreadableRecord(id) !== undefined;
+    if (this.#unreadable.size === 0 || id === "") return false;
+    return this.unreadable.some((record) => record.id.startsWith(id) || record.network?.startsWith(id));
   }
 
   /**

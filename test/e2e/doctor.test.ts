@@ -105,7 +105,7 @@ it("finds nothing on a host where everything is as it should be", () => {
   expectNothingFound();
   const { status, stdout } = dnet("doctor");
   expect(status).toBe(0);
-  expect(stdout).toMatch(/^no differences found in records, services, /);
+  expect(stdout).toMatch(/^no differences found in local store, records, services, /);
 });
 
 describe("what is changed by hand in the kernel", () => {
@@ -274,6 +274,105 @@ describe("what is changed by hand in the store", () => {
     expectNothingFound();
     expect(inside(overlay(), "ip", "neighbor")).not.toContain(address);
     spoilt = true;
+  });
+});
+
+describe("a damaged store", () => {
+  const health = (): { readonly status: string; readonly reasons?: readonly string[] } =>
+    JSON.parse(run("curl", "-s", "--unix-socket", "/var/run/dnet.sock", "http://localhost/healthz"));
+  const wired = () => inside(sandbox().key, "ping", "-c1", "-W2", gateway());
+  const gateway = () =>
+    all<NetworkResource>("network", "ls")
+      .find(({ name }) => name === "web")
+      ?.subnets?.[0]?.gateway?.split("/")[0] ?? "";
+  const garbage = "garbage ".repeat(4_000);
+
+  it("whose copy is good: everything is there, it is said until it is accepted, and containers run on", async () => {
+    await daemon.stop();
+    writeFileSync(database, garbage);
+    await start();
+    expect(daemon.log).toContain("degraded: the local store was damaged");
+    expect(health()).toMatchObject({
+      status: "degraded",
+      reasons: [expect.stringContaining("its copy took its place")],
+    });
+    expect(all<SandboxResource>("container", "ls").map(({ container_id }) => container_id)).toEqual(["c1"]);
+    wired();
+    expect(codes(examine())).toEqual(["records-lost"]);
+    await whileStopped(() => undefined);
+    expect(codes(examine())).toEqual(["records-lost"]);
+    expectNothingFound("--repair");
+    expect(health()).toEqual({ status: "ok" });
+  });
+
+  it("without a copy: what runs is kept though no record knows it, until it is accepted", async () => {
+    const { key } = sandbox();
+    await daemon.stop();
+    writeFileSync(database, garbage);
+    rmSync(`${database}.copy`);
+    await start();
+    inside(key, "ip", "address", "show", "dev", "eth0");
+    expect(codes(examine())).toEqual(["orphan-sandbox", "records-lost"]);
+    await whileStopped(() => undefined);
+    inside(key, "ip", "address", "show", "dev", "eth0");
+    expectNothingFound("--repair");
+    expect(shell(`test -e ${key} && echo there || echo gone`)).toBe("gone\n");
+    spoilt = true;
+  });
+
+  it("on a read-only file system: names are answered and shown, changes refused with the reason", async () => {
+    const { key } = sandbox();
+    await daemon.stop("SIGKILL");
+    shell("mount -o remount,ro /var/lib/docker");
+    try {
+      await start();
+      expect(health()).toMatchObject({ status: "degraded", reasons: [expect.stringContaining("EROFS")] });
+      expect(all<SandboxResource>("container", "ls").map(({ container_id }) => container_id)).toEqual(["c1"]);
+      const { status, stderr } = dnet("container", "create", "c2");
+      expect(status).toBe(1);
+      expect(stderr).toContain("the local store cannot be written");
+      wired();
+      expect(inside(key, "dig", "+short", "+timeout=2", "s1.web", "@127.0.0.11")).not.toBe("");
+      expect(codes(examine())).toEqual(["store-not-writable"]);
+      await daemon.stop();
+    } finally {
+      shell("mount -o remount,rw /var/lib/docker");
+    }
+    await start();
+    expectNothingFound();
+  });
+
+  it("on a full disk: it starts, shows, refuses changes, and works on when there is room", async () => {
+    const full = "/var/lib/docker/network/full";
+    await daemon.stop("SIGKILL");
+    shell("mount -o remount,size=8m /var/lib/docker");
+    shell(
+      `dd if=/dev/zero of=${full} bs=64k 2>/dev/null || true; dd if=/dev/zero of=${full}2 bs=1 2>/dev/null || true`,
+    );
+    try {
+      await start();
+      wired();
+      const refused = dnet("container", "create", "c2");
+      expect(refused.status).toBe(1);
+      expect(refused.stderr).toContain("is the disk full or read-only?");
+      expect(health().status).toBe("degraded");
+      expect(codes(examine())).toEqual(["store-not-writable"]);
+    } finally {
+      shell(`rm -f ${full} ${full}2; mount -o remount,size=50% /var/lib/docker`);
+    }
+    ok("container", "create", "c2");
+    ok("container", "rm", "c2");
+    expectNothingFound();
+  });
+
+  it("with few descriptors it is said before they are used up", () => {
+    const before = run("prlimit", `--pid=${daemon.pid}`, "--nofile", "--output=SOFT,HARD", "--noheadings")
+      .trim()
+      .split(/\s+/);
+    run("prlimit", `--pid=${daemon.pid}`, `--nofile=100:${before[1]}`);
+    expect(codes(examine())).toEqual(["few-descriptors"]);
+    run("prlimit", `--pid=${daemon.pid}`, `--nofile=${before[0]}:${before[1]}`);
+    expectNothingFound();
   });
 });
 

@@ -4,6 +4,7 @@ import type { HostProbe } from "../../linux/host-probe.ts";
 import type { Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import type { Presence } from "../presence.ts";
+import type { RecordLoss } from "../record-loss.ts";
 
 /** One difference between what should be and what is. */
 export interface Finding {
@@ -31,6 +32,12 @@ export interface Look {
   /** Why the shared store cannot be asked; undefined where it can, or where there is none. */
   readonly stale: string | undefined;
   readonly probe: HostProbe;
+  /** Records of this host that were lost with its store. */
+  readonly loss: RecordLoss | undefined;
+  /** Why the local store cannot be written. */
+  readonly trouble: string | undefined;
+  /** Ends the time in which orphans are kept for the sake of what was lost. */
+  acceptLoss(): Promise<void>;
   readonly now: () => number;
   readonly signal?: AbortSignal;
 }

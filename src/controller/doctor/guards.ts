@@ -110,10 +110,17 @@ const leftGuard = (scope: Scope, key: string): Difference => ({
   },
 });
 
-/** True where the key is of a network that is there, or of a record that cannot be read. */
+/** True where the key is of a network that is there, or of a record that cannot be read or is of a network that cannot. */
 const isExplained = ({ context: { state } }: Look, key: string, value: Json): boolean => {
   const [room, network = ""] = key.split("/");
   if (room === "network-use") return state.networks.has(network) || state.isUnreadable(network);
+  if (
+    (room === "endpoint-names" || room === "addresses") &&
+    !state.networks.has(network) &&
+    state.isUnreadable(network)
+  ) {
+    return true;
+  }
   const [owner] = typeof value === "object" && value !== null ? Object.values(value) : [];
   return typeof owner === "string" && owner !== "" && state.isUnreadable(owner);
 };

@@ -51,7 +51,7 @@ const unplanned = (subject: string, reason: string): Finding => ({
   subject,
   what: `its wiring cannot be planned: ${reason}`,
   expected: "records that a driver can make interfaces of",
-  consequence: "the container keeps what it has in the kernel; nothing of it is repaired",
+  consequence: "what it has of that network in the kernel stays as it is, and is not looked after",
   remedy: "look at what else this report says of its networks and services",
   repairable: false,
 });
