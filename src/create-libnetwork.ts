@@ -17,6 +17,7 @@ import { nullDriver } from "./drivers/null/null-driver.ts";
 import { option } from "./drivers/options.ts";
 import { overlayDriver } from "./drivers/overlay/overlay-driver.ts";
 import { testDriver } from "./drivers/test/test-driver.ts";
+import { errorText } from "./errors.ts";
 import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
@@ -26,7 +27,7 @@ import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel } from "./linux/worker-kernel.ts";
 import { familyOf } from "./net/ip.ts";
 import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
-import { SqliteStore } from "./store/sqlite/sqlite-store.ts";
+import { openLocalStore } from "./store/sqlite/local-store.ts";
 import type { Store } from "./store/store.ts";
 
 export interface CreateLibnetworkOptions {
@@ -80,8 +81,12 @@ const hostResolvConf = "/etc/resolv.conf";
 export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): Promise<Libnetwork> => {
   const { dataDir = "/var/lib/docker", execRoot = "/var/run/docker", log = () => undefined } = options;
   const root = join(dataDir, "network");
-  mkdirSync(root, { recursive: true, mode: 0o711 });
-  const local = await SqliteStore.open(join(root, "dnet.db"), { log: (message) => log("warning", message) });
+  makeRoot(root, log);
+  const localStore = await openLocalStore(join(root, "dnet.db"), {
+    log: (message) => log("warning", message),
+    scratch: [execRoot],
+  });
+  const local = localStore.store;
   const kernel = new WorkerKernel({
     onOperation: (operation, outcome) => {
       log("debug", `${outcome === "undone" ? "undo: " : ""}${describe(operation)}`);
@@ -101,6 +106,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
     const global = typeof globalStore === "function" ? await globalStore(local) : globalStore;
     const libnetwork = await Libnetwork.open({
       stores: { local, global },
+      localStore,
       kernel,
       drivers: [bridgeDriver(), overlayDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
@@ -134,6 +140,15 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
   } catch (error) {
     await close();
     throw error;
+  }
+};
+
+/** A directory that cannot be made is a store that cannot be written: said there. */
+const makeRoot = (root: string, log: Log): void => {
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o711 });
+  } catch (error) {
+    log("error", `${root} could not be made: ${errorText(error)}`);
   }
 };
 

@@ -135,3 +135,39 @@ export interface TraceResource {
   readonly lost?: { readonly reason: string; readonly hint?: string };
   readonly ping?: { readonly sent: number; readonly received: number; readonly average?: number };
 }
+
+/** One difference between what should be and what is. */
+export interface FindingResource {
+  readonly code: string;
+  readonly subject: string;
+  readonly what: string;
+  readonly expected: string;
+  readonly consequence: string;
+  readonly remedy: string;
+  readonly repairable: boolean;
+}
+
+export interface DiagnosisResource {
+  readonly findings: readonly FindingResource[];
+  readonly checked: readonly string[];
+  /** What could not be looked at, and why. */
+  readonly unchecked: readonly { readonly check: string; readonly reason: string }[];
+}
+
+export interface RepairResource {
+  readonly before: DiagnosisResource;
+  readonly done: readonly string[];
+  readonly after: DiagnosisResource;
+}
+
+/** What nodes that will not come back have left in the shared store. */
+export interface GarbageResource {
+  /** False where it was only looked for. */
+  readonly removed: boolean;
+  readonly garbage: readonly {
+    readonly node: string;
+    readonly name: string;
+    readonly kind: "node" | "claim" | "service";
+    readonly what: string;
+  }[];
+}

@@ -1,6 +1,7 @@
 import type { Controller, EndpointInfo } from "../controller/model.ts";
 import { badRequest, NetworkError, notFound, shown } from "../errors.ts";
 import { parseBody } from "./body.ts";
+import { doctorRoutes } from "./doctor-routes.ts";
 import { type NodeProvider, nodeRoutes } from "./node-routes.ts";
 import { endpointRequest, joinRequest, networkRequest, sandboxRequest, unpublishRequest } from "./requests.ts";
 import type { ExplanationResource, TraceResource } from "./resources.ts";
@@ -325,5 +326,12 @@ export const routes: readonly Route[] = [
   ...sandboxes,
   ...nodeRoutes,
   ...firewall,
-  { method: "GET", path: "/healthz", status: 200, run: () => ({ status: "ok" }) },
+  ...doctorRoutes,
+  {
+    method: "GET",
+    path: "/healthz",
+    status: 200,
+    run: ({ controller: { degraded } }) =>
+      degraded.length === 0 ? { status: "ok" } : { status: "degraded", reasons: degraded },
+  },
 ];

@@ -24,6 +24,8 @@ export interface Command {
   readonly examples: readonly string[];
   /** Replaces the usual complaint about missing operands. */
   readonly missing?: string;
+  /** Exit status where the command could not be carried out; 1 where absent. */
+  readonly trouble?: number;
   /** Resolves with an exit status where it is not 0 for sure. */
   readonly run: (context: CommandContext, args: Parsed) => Promise<void> | Promise<number>;
 }

@@ -2,8 +2,10 @@ import { suggest } from "../suggest.ts";
 import { Client, ClientError, defaultHost } from "./client.ts";
 import type { Command, CommandGroup } from "./command.ts";
 import { containerGroup } from "./commands/container.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { explainGroup } from "./commands/explain.ts";
 import { firewallGroup } from "./commands/firewall.ts";
+import { gcCommand } from "./commands/gc.ts";
 import { labGroup } from "./commands/lab.ts";
 import { networkGroup } from "./commands/network.ts";
 import { nodeGroup } from "./commands/node.ts";
@@ -39,7 +41,7 @@ const groups: readonly CommandGroup[] = [
   labGroup,
 ];
 /** Commands of no group. */
-const alone: CommandGroup = { name: "", summary: "", commands: [traceCommand] };
+const alone: CommandGroup = { name: "", summary: "", commands: [traceCommand, doctorCommand, gcCommand] };
 const words = (group: CommandGroup, command: Command): string =>
   group === alone ? command.name : `${group.name} ${command.name}`;
 /** Commands whose output may be out of date while the daemon's store is away; others say so by failing. */
@@ -104,10 +106,21 @@ const run = async (args: readonly string[], io: Io): Promise<number> => {
   if (word === "help" || word === "h") return help(rest, io);
   const daemon = host || io.env.DNET_HOST || defaultHost;
   const single = alone.commands.find(({ name }) => name === word);
-  if (single) return runCommand(alone, single, rest, daemon, io);
+  if (single) return runAlone(single, rest, daemon, io);
   const group = groups.find(({ name }) => name === word);
   if (!group) throw unknownCommand(word);
   return runGroup(group, rest, daemon, io);
+};
+
+/** Some commands tell with their status what they found; then not having been able to look is another one. */
+const runAlone = async (command: Command, args: readonly string[], host: string, io: Io): Promise<number> => {
+  try {
+    return await runCommand(alone, command, args, host, io);
+  } catch (error) {
+    if (command.trouble === undefined || !(error instanceof Refusal || error instanceof ClientError)) throw error;
+    io.stderr(`${error.message}\n`);
+    return command.trouble;
+  }
 };
 
 const globalArguments = (args: readonly string[]): Parsed => {

@@ -1,5 +1,5 @@
 import type { DriverEndpoint, DriverHost, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
-import { badRequest, noService, notFound } from "../errors.ts";
+import { badRequest, type NetworkError, noService, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
@@ -10,9 +10,16 @@ import type { Locks } from "./locks.ts";
 import type { PortPublisher } from "./port-publisher.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
+import { refuseUnreadable } from "./unreadable-record.ts";
 import type { GatewayNetwork } from "./way-out.ts";
 
 export type Log = (level: "debug" | "info" | "warning" | "error", message: string) => void;
+
+/** Something that a sandbox's names lack. */
+export interface NamingProblem {
+  readonly part: "hosts" | "resolv.conf" | "resolver";
+  readonly what: string;
+}
 
 /** Names and files of running sandboxes; implemented by `naming.ts`. */
 export interface Naming {
@@ -29,6 +36,8 @@ export interface Naming {
   close(sandbox: SandboxRecord): Promise<void>;
   /** Removes the sandbox's directory. */
   discard(sandboxId: string): Promise<void>;
+  /** What is wrong with the sandbox's files and its resolver, as a program in it would see it. */
+  examine(sandbox: SandboxRecord, signal?: AbortSignal): Promise<readonly NamingProblem[]>;
   /** Ids of all sandboxes that have a directory. */
   directories(): Promise<readonly string[]>;
   closeAll(): Promise<void>;
@@ -139,9 +148,15 @@ export const namespaceOf = (context: Pick<Context, "namespaceDir">, sandbox: San
 export const isHere = (context: Pick<Context, "instance">, endpoint: EndpointRecord): boolean =>
   endpoint.sandbox?.node === context.instance;
 
+/** Why something is not among the records: perhaps its record cannot be read. */
+const absent = ({ state }: Context, id: string, otherwise: NetworkError): NetworkError => {
+  const unreadable = id.length === 64 ? state.unreadableRecord(id) : undefined;
+  return unreadable ? refuseUnreadable(unreadable) : otherwise;
+};
+
 export const requireNetwork = (context: Context, id: string): NetworkRecord => {
   const record = context.state.networks.get(id);
-  if (!record) throw notFound("no-network", "Resource not found: Network");
+  if (!record) throw absent(context, id, notFound("no-network", "Resource not found: Network"));
   return record;
 };
 
@@ -155,13 +170,13 @@ export const requireHost = ({ host }: Context, network: NetworkRecord): DriverHo
 
 export const requireEndpoint = (context: Context, id: string): EndpointRecord => {
   const record = context.state.endpoints.get(id);
-  if (!record) throw notFound("no-endpoint", "Resource not found: Endpoint");
+  if (!record) throw absent(context, id, notFound("no-endpoint", "Resource not found: Endpoint"));
   return record;
 };
 
 export const requireSandbox = (context: Context, id: string): SandboxRecord => {
   if (id === "") throw badRequest("invalid-id", "invalid id: ");
   const record = context.state.sandboxes.get(id);
-  if (!record) throw notFound("no-sandbox", "Resource not found: Sandbox");
+  if (!record) throw absent(context, id, notFound("no-sandbox", "Resource not found: Sandbox"));
   return record;
 };

@@ -28,6 +28,8 @@ export interface Firewall {
   exclusive<T>(work: () => Promise<T>): Promise<T>;
   /** Tables of other parts. */
   readonly parts: readonly FirewallPart[];
+  /** How the kernel's tables differ from what they should be, now. */
+  differences(signal?: AbortSignal): Promise<readonly TableDifference[]>;
   /** Ends the guard; an empty ruleset goes. */
   close(): Promise<void>;
 }
@@ -44,6 +46,9 @@ export class NoFirewall implements Firewall {
   register(): void {}
   unregister(): void {}
   async restore(): Promise<void> {}
+  async differences(): Promise<readonly TableDifference[]> {
+    return [];
+  }
   async close(): Promise<void> {}
 
   async protect(_network: FirewallNetwork | undefined, create: Plan, signal?: AbortSignal): Promise<void> {
@@ -220,6 +225,10 @@ export class FirewallGuard implements Firewall {
     });
   }
 
+  differences(signal?: AbortSignal): Promise<readonly TableDifference[]> {
+    return this.exclusive(() => this.#kernel.compareTables(this.#script(), this.#tables(), signal));
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -241,7 +250,7 @@ export class FirewallGuard implements Firewall {
 const isOfRules = (error: unknown): boolean => error instanceof NetworkError && error.code === "nft";
 
 /** `table inet t without 2 of 60 lines (first: ...)`. */
-const differenceText = ({ table, absent, missing, extra, expected, reordered }: TableDifference): string => {
+export const differenceText = ({ table, absent, missing, extra, expected, reordered }: TableDifference): string => {
   if (absent) return `no table ${table}`;
   if (reordered) return `table ${table} in another order`;
   const parts = [

@@ -20,8 +20,12 @@ export class ForeignChanges {
   }
 
   async apply(changes: RecordChanges): Promise<void> {
-    await this.#presence.follow(changes);
-    for (const { before, after } of changes.endpoints) {
+    // A record that a newer node has replaced by one that cannot be read here: what it has here stays.
+    const endpoints = changes.endpoints.filter(
+      ({ before, after }) => after || !this.#context.state.isUnreadable(before?.id ?? ""),
+    );
+    await this.#presence.follow({ ...changes, endpoints });
+    for (const { before, after } of endpoints) {
       if (before && isHere(this.#context, before) && after?.sandbox?.id !== before.sandbox?.id) {
         await this.#lost(before, after);
       } else if (after && isHere(this.#context, after) && after.sandbox?.id !== before?.sandbox?.id) {

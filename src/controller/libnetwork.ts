@@ -1,15 +1,18 @@
 import { randomBytes } from "node:crypto";
+import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { option } from "../drivers/options.ts";
 import { badRequest, errorText, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
+import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import type { MissWatch } from "../linux/miss-watch.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
-import type { Store } from "../store/store.ts";
+import type { LocalStore } from "../store/sqlite/local-store.ts";
+import type { Store, TransactionResult } from "../store/store.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
@@ -22,11 +25,15 @@ import {
   requireSandbox,
   usableDriver,
 } from "./context.ts";
+import type { Look } from "./doctor/check.ts";
+import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
+import { diagnose, repair } from "./doctor.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
+import { collectGarbage, type GarbageReport, type GarbageRequest } from "./garbage.ts";
 import type { GlobalCopy } from "./global-copy.ts";
 import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
@@ -47,6 +54,7 @@ import { PortPublisher } from "./port-publisher.ts";
 import { Presence } from "./presence.ts";
 import { PresenceKeeper, type PresenceOptions } from "./presence-keeper.ts";
 import { reconcile } from "./reconcile.ts";
+import { acceptLoss, lossText, noteLoss, type RecordLoss } from "./record-loss.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { trace } from "./trace.ts";
@@ -86,10 +94,16 @@ export interface LibnetworkOptions {
   readonly nodeName?: (node: string) => string;
   /** Keeps what the shared store said last, for a start without it. */
   readonly copy?: GlobalCopy;
+  /** What is wrong with the local store. */
+  readonly localStore?: Pick<LocalStore, "replaced" | "trouble">;
+  /** What is read of the host when it is examined. */
+  readonly probe?: HostProbe;
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
 
+/** Records that health speaks of one by one; the rest, dnet doctor does. */
+const mostReasons = 20;
 /** Milliseconds that closing waits for operations under way. */
 const closeDeadline = 10_000;
 
@@ -106,6 +120,10 @@ export class Libnetwork implements Controller {
   readonly #wayOut: WayOut;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
+  readonly #stores: Readonly<Record<Scope, Store>>;
+  readonly #probe: HostProbe;
+  readonly #trouble: () => string | undefined;
+  #loss: RecordLoss | undefined;
   #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -129,6 +147,9 @@ export class Libnetwork implements Controller {
       attachments: this.#attachments,
     });
     this.#copy = options.copy;
+    this.#stores = options.stores;
+    this.#probe = options.probe ?? hostProbe();
+    this.#trouble = options.localStore?.trouble ?? (() => undefined);
     const { local, global } = options.stores;
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
@@ -201,6 +222,8 @@ export class Libnetwork implements Controller {
     if (context.ports) context.firewall.register(context.ports);
     const libnetwork = new Libnetwork(context, options);
     try {
+      libnetwork.#loss = await noteLoss(options.stores.local, options.localStore?.replaced);
+      for (const reason of libnetwork.degraded) log("error", `degraded: ${reason}`);
       await libnetwork.#loadGlobal(options.signal);
       await libnetwork.#reconcile(options.signal);
       libnetwork.#keeper.start();
@@ -230,15 +253,10 @@ export class Libnetwork implements Controller {
   /** One at a time. Without the shared store nobody knows what is an orphan: then nothing is taken away. */
   #reconcile(signal?: AbortSignal): Promise<void> {
     const complete = () => this.#follower?.stale === undefined;
+    const keepOrphans = () => this.#loss !== undefined || this.#trouble() !== undefined;
+    const parts = { sandboxes: this.#sandboxes, presence: this.#presence, keeper: this.#keeper };
     const run = this.#reconciling
-      .then(() =>
-        reconcile(
-          this.#context,
-          { sandboxes: this.#sandboxes, presence: this.#presence, keeper: this.#keeper },
-          complete(),
-          signal,
-        ),
-      )
+      .then(() => reconcile(this.#context, parts, complete(), signal, keepOrphans()))
       .then(() => this.#wayOut.adjustAll());
     this.#reconciling = run.catch(() => undefined);
     return run;
@@ -397,6 +415,57 @@ export class Libnetwork implements Controller {
     return trace(this.#context, sandboxId, to, { ...options, ...(signal && { signal }) });
   }
 
+  #look(nodes: readonly ClusterNode[], stale: Stale | undefined, signal?: AbortSignal): Look {
+    return {
+      context: this.#context,
+      presence: this.#presence,
+      stores: this.#stores,
+      nodes,
+      stale: stale?.reason,
+      probe: this.#probe,
+      now: Date.now,
+      loss: this.#loss,
+      trouble: this.#trouble(),
+      acceptLoss: async () => {
+        await acceptLoss(this.#stores.local);
+        this.#loss = undefined;
+      },
+      ...(signal && { signal }),
+    };
+  }
+
+  get degraded(): readonly string[] {
+    const trouble = this.#trouble();
+    return [
+      ...(this.#loss ? [`${lossText(this.#loss)}; see: dnet doctor`] : []),
+      ...(trouble === undefined ? [] : [`the local store: ${trouble}`]),
+      ...this.#context.state.unreadable
+        .slice(0, mostReasons)
+        .map(({ subject, reason }) => `the record of ${subject} cannot be read: ${reason.slice(0, 200)}`),
+    ];
+  }
+
+  async diagnose(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<Diagnosis> {
+    return diagnose(this.#look(nodes, await this.sync(signal), signal));
+  }
+
+  async repair(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<RepairReport> {
+    const stale = await this.sync(signal);
+    return repair(
+      () => this.#look(nodes, stale, signal),
+      () => this.#reconcile(signal),
+    );
+  }
+
+  async collectGarbage(
+    nodes: readonly ClusterNode[],
+    request: GarbageRequest,
+    signal?: AbortSignal,
+  ): Promise<GarbageReport> {
+    const stale = await this.sync(signal);
+    return collectGarbage({ ...this.#look(nodes, stale, signal), store: this.#stores.global }, request);
+  }
+
   /** Work to do when the controller is closed, after its own. */
   onClose(work: () => Promise<void>): void {
     this.#closing.push(work);
@@ -431,7 +500,14 @@ const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> =
   const found = (await store.get(key, signal))?.value;
   if (typeof found === "string" && /^[0-9a-f]{8}$/.test(found)) return found;
   const id = randomBytes(4).toString("hex");
-  const result = await store.transact({ puts: [{ key, value: id }] }, signal);
+  let result: TransactionResult;
+  try {
+    result = await store.transact({ puts: [{ key, value: id }] }, signal);
+  } catch (error) {
+    // Nothing can be made then that would carry it.
+    if (error instanceof NetworkError && error.code === "store-read-only") return id;
+    throw error;
+  }
   if (!result.ok)
     throw new NetworkError("no-service", "store-unavailable", "the local store refused to keep this host's identity");
   return id;

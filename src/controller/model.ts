@@ -1,10 +1,13 @@
+import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import type { Options, Scope, Subnet } from "../drivers/driver.ts";
 import type { Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress, Prefix } from "../net/prefix.ts";
 import type { ExposedPort, PortRequest, PublishedPort } from "../ports/port-mapping.ts";
+import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
 import type { ExplainSubject, Explanation } from "./explain.ts";
+import type { GarbageReport, GarbageRequest } from "./garbage.ts";
 import type { Trace } from "./trace-model.ts";
 
 /** Since when reads may be out of date, and why. */
@@ -176,6 +179,20 @@ export interface Controller {
   explainNetwork(id: string): FirewallExplanation;
   /** @throws NetworkError `invalid-port` (bad request) */
   explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation;
+  /** Why it does less than it should: records lost or unreadable, a store that cannot be written. Empty when all is well. */
+  readonly degraded: readonly string[];
+  /**
+   * Compares store, kernel, files and cluster; changes nothing.
+   * @param nodes the cluster as this node sees it
+   */
+  diagnose(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<Diagnosis>;
+  /** Removes what differences can be removed, and looks again. */
+  repair(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<RepairReport>;
+  /**
+   * Removes records of nodes that will not come back.
+   * @throws NetworkError `no-node` (not found), `node-alive` (forbidden), `store-unavailable`
+   */
+  collectGarbage(nodes: readonly ClusterNode[], request: GarbageRequest, signal?: AbortSignal): Promise<GarbageReport>;
   /** Stops serving (DNS, watches); sandboxes keep running. */
   close(): Promise<void>;
 }

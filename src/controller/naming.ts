@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hostsFile, parseResolvConf, resolvConf, writeInPlace } from "../dns/files.ts";
 import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "../dns/name-table.ts";
+import { answersIn } from "../dns/probe-resolver.ts";
 import { resolverAddress, resolverRedirect } from "../dns/redirect.ts";
 import { Resolver } from "../dns/resolver.ts";
 import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
@@ -10,7 +11,7 @@ import type { Kernel } from "../linux/kernel.ts";
 import { plan } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
 import { addressOf } from "../net/prefix.ts";
-import type { Log, Naming } from "./context.ts";
+import type { Log, Naming, NamingProblem } from "./context.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
 
@@ -184,6 +185,33 @@ export class SandboxNaming implements Naming {
       }
       this.#options.log("warning", `could not write ${path}: ${errorText(error)}`);
     }
+  }
+
+  async examine(sandbox: SandboxRecord, signal?: AbortSignal): Promise<readonly NamingProblem[]> {
+    const directory = join(this.#options.directory, sandbox.id);
+    const files = [
+      { part: "hosts", path: sandbox.hostsPath ?? join(directory, "hosts") },
+      { part: "resolv.conf", path: sandbox.resolvConfPath ?? join(directory, "resolv.conf") },
+    ] as const;
+    const problems = await Promise.all(
+      files.map(async ({ part, path }): Promise<readonly NamingProblem[]> => {
+        const found = await stat(path).catch(() => undefined);
+        return found?.isFile() ? [] : [{ part, what: `${path} is ${found ? "no file" : "not there"}` }];
+      }),
+    );
+    const resolver = sandbox.host ? undefined : await this.#examineResolver(sandbox, signal);
+    return [...problems.flat(), ...(resolver === undefined ? [] : [{ part: "resolver" as const, what: resolver }])];
+  }
+
+  /** @returns what is wrong with the resolver */
+  async #examineResolver(sandbox: SandboxRecord, signal?: AbortSignal): Promise<string | undefined> {
+    if (!this.#running.get(sandbox.id)?.resolver) return "it has none";
+    const { kernel } = this.#options;
+    const namespace = this.#options.namespaceOf(sandbox);
+    if (!(await kernel.observe(namespace, signal))) return undefined;
+    const [socket] = await kernel.openSockets(namespace, [{ protocol: "udp", address: loopback, port: 0 }], signal);
+    if (!socket) return "no socket could be opened in its namespace";
+    return (await answersIn(socket.fd, resolverAddress)) ? undefined : "its resolver does not answer";
   }
 
   async close(sandbox: SandboxRecord): Promise<void> {

@@ -7,6 +7,7 @@ import { type Context, driverNetwork, driverOf, requireNetwork } from "./context
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
 import { checkId, checkNetworkName, newId } from "./names.ts";
 import { keys, type NetworkRecord } from "./records.ts";
+import { refuseUnreadable } from "./unreadable-record.ts";
 
 /** How often a decision is made anew when another node changed the store first. */
 const attempts = 64;
@@ -92,7 +93,12 @@ export class NetworkManager {
     const { segments } = driver;
     if (!segments) return subnets;
     const others = [...this.#context.state.networks.values()].filter((other) => other.driver === driver.name);
-    const owner = new Map(others.flatMap((other) => other.subnets.map(({ vni }) => [vni, other.name] as const)));
+    const owner = new Map<number | undefined, string>([
+      ...this.#context.state.unreadable.flatMap(({ segments, subject }) =>
+        segments.map((vni) => [vni, subject] as const),
+      ),
+      ...others.flatMap((other) => other.subnets.map(({ vni }) => [vni, other.name] as const)),
+    ]);
     const fixed = segments.fixed(options);
     let next = segments.first;
     return subnets.map((subnet, n) => {
@@ -146,6 +152,7 @@ export class NetworkManager {
     const pools = [
       ...others.flatMap(({ subnets }) => subnets.map(({ pool }) => pool)),
       ...[...this.#retiring.values()].flat(),
+      ...this.#context.state.unreadable.filter(({ scope }) => scope === space).flatMap(({ pools }) => pools),
     ];
     const result: Subnet[] = [];
     for (const { family, pool, range, gateway, auxiliary = {} } of requests) {
@@ -227,6 +234,8 @@ export class NetworkManager {
   }
 
   #refuseActive(record: NetworkRecord): NetworkError | undefined {
+    const unreadable = this.#context.state.unreadable.find(({ network }) => network === record.id);
+    if (unreadable) throw refuseUnreadable(unreadable);
     // Without a shared store another node's endpoints are in that node's network of the same id.
     const own = this.#context.state.endpointsOf(record.id).filter(({ announcedBy }) => announcedBy === undefined);
     const blockers = own.map(({ name }) => name);

@@ -13,6 +13,7 @@ import { attachPlan, sandboxPlan } from "./wiring.ts";
  * Makes the kernel match the store: what should be is made or adopted, what carries our mark and should not be is removed. A
  * crash at any point is just a difference that this removes. One object's failure is logged and stops no other.
  * @param complete false while the shared store cannot be read: what is not known may still be wanted, and stays
+ * @param keepOrphans true where records were lost: what no record explains may be all that is left of them, and stays
  */
 export const reconcile = async (
   context: Context,
@@ -23,6 +24,7 @@ export const reconcile = async (
   }: { readonly sandboxes: SandboxManager; readonly presence: Presence; readonly keeper: PresenceKeeper },
   complete: boolean,
   signal?: AbortSignal,
+  keepOrphans = false,
 ): Promise<void> => {
   // A network whose driver is not loaded or refuses its record is left alone: its links stay, nothing is made.
   const networks = [...context.state.networks.values()].flatMap((network) => {
@@ -39,7 +41,7 @@ export const reconcile = async (
   const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
-  if (complete) {
+  if (complete && !keepOrphans) {
     await giveBackClaims(context);
     await removeOrphanLinks(context, signal);
     await removeNetworkRemains(context, presence, signal);
@@ -58,7 +60,7 @@ export const reconcile = async (
   await context.ports?.restore(signal);
   for (const sandbox of [...context.state.sandboxes.values()])
     await reconcileSandbox(context, sandboxes, sandbox, signal);
-  await removeOrphanSandboxes(context);
+  if (!keepOrphans) await removeOrphanSandboxes(context);
 };
 
 const sandboxesWithPorts = (context: Context) =>
@@ -83,7 +85,8 @@ const attempt = async (context: Context, what: string, work: () => Promise<void>
 /** Endpoints that a sandbox of this host claims and that no longer exists here: the local store was lost or replaced. */
 const giveBackClaims = async (context: Context): Promise<void> => {
   for (const endpoint of [...context.state.endpoints.values()]) {
-    if (!isHere(context, endpoint) || context.state.sandboxes.has(endpoint.sandbox?.id ?? "")) continue;
+    const id = endpoint.sandbox?.id ?? "";
+    if (!isHere(context, endpoint) || context.state.sandboxes.has(id) || context.state.isUnreadable(id)) continue;
     const { sandbox: _claim, ...free } = endpoint;
     const network = context.state.networks.get(endpoint.network);
     const key = keys.endpoint(endpoint.network, endpoint.id);
@@ -102,6 +105,7 @@ const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promis
     const id = idOfMark(context, link.alias);
     const endpoint = context.state.endpoints.get(id ?? "");
     if (id === undefined || context.state.networks.has(id) || (endpoint && isHere(context, endpoint))) return [];
+    if (context.state.isUnreadable(id)) return [];
     context.log("info", `found link ${link.name} of ours, expected none: removed`);
     return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
   });
@@ -142,7 +146,9 @@ const restoreSandbox = async (
       return;
     }
     await context.naming.prepare(sandbox);
-    const wiring = endpoints.map((endpoint, n) => attachPlan(context, endpoint, endpoints.slice(0, n), sandbox));
+    // What it has of a network whose record cannot be read stays as it is; everything else is restored.
+    const known = endpoints.filter(({ network }) => context.state.networks.has(network));
+    const wiring = known.map((endpoint, n) => attachPlan(context, endpoint, known.slice(0, n), sandbox));
     await context.kernel.apply(plan(sandboxPlan(context, sandbox), ...wiring), signal);
     await context.naming.open(sandbox, signal);
   } catch (error) {
@@ -154,7 +160,7 @@ const restoreSandbox = async (
 const removeOrphanSandboxes = async (context: Context): Promise<void> => {
   const { namespaceDir, state } = context;
   for (const id of await context.naming.directories()) {
-    if (state.sandboxes.has(id)) continue;
+    if (state.sandboxes.has(id) || state.isUnreadable(id)) continue;
     context.log("info", `found the remains of sandbox ${id.slice(0, 12)}, expected none: removed`);
     const paths = [`${namespaceDir}/${id.slice(0, 12)}`];
     // It may have been one on the host's stack; their common path goes with the last of them.

@@ -11,6 +11,7 @@ import {
   type SandboxRecord,
   sandboxRecord,
 } from "./records.ts";
+import { describeUnreadable, type UnreadableRecord } from "./unreadable-record.ts";
 
 const schemas = new Map<string, z.ZodType<NetworkRecord | EndpointRecord | SandboxRecord>>([
   ["networks", networkRecord],
@@ -46,6 +47,8 @@ export class RecordIndex {
   readonly #sandboxByContainer = new Map<string, string>();
   readonly #endpointsIn = new Map<string, Map<string, EndpointRecord>>();
   readonly #taken = new Map<string, AddressSet>();
+  /** By key. */
+  readonly #unreadable = new Map<string, UnreadableRecord>();
 
   constructor(newAddressSet: () => AddressSet) {
     this.#newAddressSet = newAddressSet;
@@ -88,12 +91,38 @@ export class RecordIndex {
     return taken;
   }
 
+  /** Records that do not fit their schema. */
+  get unreadable(): readonly UnreadableRecord[] {
+    return [...this.#unreadable.values()];
+  }
+
+  /** The record with this id, or beginning of one, where it cannot be read. */
+  unreadableRecord(id: string): UnreadableRecord | undefined {
+    if (this.#unreadable.size === 0 || id === "") return undefined;
+    return this.unreadable.find((record) => record.id.startsWith(id));
+  }
+
+  /** True where the id is that of a record that cannot be read, or of the network of one. */
+  isUnreadable(id: string): boolean {
+    if (this.#unreadable.size === 0 || id === "") return false;
+    return this.unreadable.some((record) => record.id.startsWith(id) || record.network?.startsWith(id));
+  }
+
   /**
    * Takes a record in, in place of what was at its key.
    * @returns why it was refused, where it does not fit: then nothing is at its key
    */
   protected putRecord(scope: Scope, key: string, value: Json): string | undefined {
     this.deleteRecord(key);
+    const reason = this.#put(scope, key, value);
+    if (reason === undefined) return undefined;
+    const record = describeUnreadable(scope, key, value, reason);
+    this.#unreadable.set(key, record);
+    if (record.network !== undefined) for (const ip of record.addresses) this.takenIn(record.network).add(ip);
+    return reason;
+  }
+
+  #put(scope: Scope, key: string, value: Json): string | undefined {
     const parsed = schemaOf(key)?.safeParse(value);
     if (!parsed) return undefined;
     if (!parsed.success) return reasonsOf(parsed.error);
@@ -117,6 +146,9 @@ export class RecordIndex {
       for (const address of endpoint.addresses) taken.add(addressOf(address));
     for (const subnet of record.subnets) if (subnet.gateway) taken.add(addressOf(subnet.gateway));
     for (const address of Object.values(record.auxiliary)) taken.add(address);
+    for (const { network, addresses } of this.#unreadable.values()) {
+      if (network === record.id) for (const address of addresses) taken.add(address);
+    }
   }
 
   #putEndpoint(record: EndpointRecord): void {
@@ -138,6 +170,11 @@ export class RecordIndex {
   }
 
   protected deleteRecord(key: string): void {
+    const unreadable = this.#unreadable.get(key);
+    if (unreadable?.network !== undefined) {
+      for (const ip of unreadable.addresses) this.#taken.get(unreadable.network)?.delete(ip);
+    }
+    this.#unreadable.delete(key);
     const parts = key.split("/");
     const id = parts.at(-1) ?? "";
     if (parts[0] === "networks") this.#deleteNetwork(id);

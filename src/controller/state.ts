@@ -5,6 +5,7 @@ import type { AddressSet } from "../ipam/ipam.ts";
 import type { Json, Store, StoreEntry, Transaction, WatchEvent } from "../store/store.ts";
 import { RecordIndex, reasonAgainst } from "./record-index.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
+import { refuseUnreadable } from "./unreadable-record.ts";
 
 /** What others changed, as the records before and after: absent where there is none. */
 export interface RecordChanges {
@@ -110,6 +111,7 @@ export class State extends RecordIndex {
       puts: (change.puts ?? []).map(({ key, value }) => ({ key: full(key), value })),
       deletes: (change.deletes ?? []).map(full),
     };
+    if (this.unreadable.length > 0) await this.#refuseOverUnreadable(scope, change, signal);
     // Decided on what nobody has confirmed: a key that is gone since then would pass for one that never was.
     const unconfirmed = (change.unchanged ?? []).filter((key) => this.version(scope, key) === remembered);
     if (unconfirmed.length > 0) {
@@ -144,6 +146,25 @@ export class State extends RecordIndex {
     for (const key of change.deletes ?? []) this.#delete(scope, key, version);
     for (const { key, value } of change.puts ?? []) this.#put(scope, key, { key: full(key), value, version });
     return true;
+  }
+
+  /**
+   * What a newer version wrote is not overwritten, nor the keys that make its names and addresses its own.
+   * @throws NetworkError `newer-record`, `unreadable-record`
+   */
+  async #refuseOverUnreadable(scope: Scope, change: Change, signal?: AbortSignal): Promise<void> {
+    const puts = change.puts ?? [];
+    for (const key of [...puts.map(({ key }) => key), ...(change.deletes ?? [])]) {
+      const record = this.unreadable.find((other) => other.scope === scope && other.key === key);
+      if (record?.newer !== undefined) throw refuseUnreadable(record);
+    }
+    for (const { key, value } of puts) {
+      if (!isGuard(key) || this.version(scope, key) === 0) continue;
+      const entry = await this.#stores[scope].get(`${scope}/${key}`, signal);
+      const owner = ownerOf(entry?.value);
+      const record = owner === ownerOf(value) ? undefined : this.unreadableRecord(owner);
+      if (record) throw refuseUnreadable(record);
+    }
   }
 
   /** Learns what became of transactions whose answer got lost; true where that changed what is known. */
@@ -268,6 +289,17 @@ export class State extends RecordIndex {
     this.deleteRecord(key);
   }
 }
+
+/** Rooms whose keys make something one record's own. */
+const guardRooms: readonly string[] = ["network-names", "segments", "endpoint-names", "addresses", "containers"];
+const isGuard = (key: string): boolean => guardRooms.includes(key.slice(0, key.indexOf("/")));
+
+/** The id in the value of such a key. */
+const ownerOf = (value: Json | undefined): string => {
+  if (typeof value !== "object" || value === null) return "";
+  const [owner] = Object.values(value);
+  return typeof owner === "string" ? owner : "";
+};
 
 /** The key below the prefix of its scope. */
 const bare = (scope: Scope, key: string): string => key.slice(scope.length + 1);

@@ -5,12 +5,22 @@ import type {
   Kernel,
   NeighborTable,
   Observed,
+  ObservedLink,
   OpenedSocket,
   TableDifference,
 } from "../../src/linux/kernel.ts";
 import type { NeighborEntry } from "../../src/linux/neighbor-entries.ts";
 import type { NeighborOperation } from "../../src/linux/neighbor-executor.ts";
-import { hostNamespace, inversePlan, type Operation, type Plan, type RouteSpec } from "../../src/linux/plan.ts";
+import {
+  hostNamespace,
+  inversePlan,
+  type LinkSpec,
+  type Operation,
+  type Plan,
+  type RouteSpec,
+} from "../../src/linux/plan.ts";
+import type { Ip } from "../../src/net/ip.ts";
+import type { InterfaceAddress, Prefix } from "../../src/net/prefix.ts";
 
 /** A link that the fake kernel has: the end of a veth pair that is in the host's namespace stands for both. */
 export interface FakeLink {
@@ -41,6 +51,8 @@ export class FakeKernel implements Kernel {
   /** Called before every operation but those that undo; what it throws, the operation fails with. */
   fault: (operation: Operation) => void = () => undefined;
   readonly #contents = new Map<string, Contents>();
+  /** What links of the host were made of, for `observe`. */
+  readonly #specs = new Map<string, LinkSpec>();
 
   async apply(plan: Plan): Promise<void> {
     const done: Operation[] = [];
@@ -175,6 +187,7 @@ export class FakeKernel implements Kernel {
       }
     }
     this.links.set(link.name, made);
+    this.#specs.set(link.name, link);
     return true;
   }
 
@@ -226,17 +239,37 @@ export class FakeKernel implements Kernel {
 
   async observe(namespace: string): Promise<Observed | undefined> {
     if (!this.namespaces.has(namespace)) return undefined;
-    const entries = namespace === hostNamespace ? [...this.links] : [];
-    const links = entries.map(([name, { alias, kind }], n) => ({
-      index: n + 2,
-      name,
-      kind,
-      ...(alias !== undefined && { alias }),
-      mtu: 1500,
-      up: true,
-      addresses: [],
-    }));
-    return { links, routes: namespace === hostNamespace ? this.foreignRoutes : [] };
+    const inside = this.#inside(namespace);
+    const named: readonly (readonly [string, Partial<ObservedLink>])[] =
+      namespace === hostNamespace
+        ? [...this.links].map(([name, { alias, kind }]) => [name, { kind, ...(alias !== undefined && { alias }) }])
+        : this.devices(namespace).map((name) => [name, { kind: "veth" }]);
+    const indexes = new Map(named.map(([name], n) => [name, n + 2]));
+    const links = named.map(([name, more]): ObservedLink => {
+      const spec = namespace === hostNamespace ? this.#specs.get(name) : this.#peerSpec(namespace, name);
+      const master = spec && "master" in spec ? indexes.get(spec.master ?? "") : undefined;
+      return {
+        index: indexes.get(name) ?? 0,
+        name,
+        mtu: spec?.mtu ?? 1500,
+        ...(spec?.mac !== undefined && { mac: spec.mac }),
+        up: true,
+        ...(master !== undefined && { master }),
+        addresses: [...(inside.addresses.get(name) ?? [])] as InterfaceAddress[],
+        ...more,
+      };
+    });
+    const own = [...inside.routes].map(([to, text]): RouteSpec => {
+      const [via, device] = text.split(" ");
+      return { to: to as Prefix, via: via as Ip, ...(device !== undefined && { device }) };
+    });
+    return { links, routes: namespace === hostNamespace ? [...this.foreignRoutes, ...own] : own };
+  }
+
+  /** The other end of a pair, as it was asked for. */
+  #peerSpec(namespace: string, name: string) {
+    const specs = [...this.#specs.values()].flatMap((spec) => (spec.kind === "veth" ? [spec.peer] : []));
+    return specs.find((peer) => peer.namespace === namespace && peer.name === name);
   }
 
   /** Entries by namespace: what `neighbor.add` and `fdb.add` left there. */
@@ -268,10 +301,13 @@ export class FakeKernel implements Kernel {
     for (const tell of this.#watchers) tell(change);
   }
 
+  /** What every comparison of tables finds. */
+  standing: readonly TableDifference[] = [];
+
   async compareTables(): Promise<readonly TableDifference[]> {
     const differences = this.#differences;
     this.#differences = [];
-    return differences;
+    return [...differences, ...this.standing];
   }
 
   async watchTables(

@@ -8,6 +8,7 @@ import { SparseAddressSet } from "../../src/ipam/default/sparse-address-set.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import { FakeKernel } from "./fake-kernel.ts";
 import { FakeNaming } from "./fake-naming.ts";
+import { FakeProbe } from "./fake-probe.ts";
 
 export interface FakeLibnetwork {
   readonly libnetwork: Libnetwork;
@@ -27,6 +28,7 @@ export const openFakeLibnetwork = async (): Promise<FakeLibnetwork> => {
     ipam: new DefaultIpam(),
     newAddressSet: () => new SparseAddressSet(),
     naming: () => naming,
+    probe: new FakeProbe(),
     namespaceDir: "/var/run/docker/netns",
     avoid: async () => [],
   });

@@ -1,4 +1,4 @@
-import type { Naming } from "../../src/controller/context.ts";
+import type { Naming, NamingProblem } from "../../src/controller/context.ts";
 import type { EndpointRecord, SandboxRecord } from "../../src/controller/records.ts";
 
 /** Names and files of sandboxes, in memory. */
@@ -18,6 +18,12 @@ export class FakeNaming implements Naming {
   }
   async close(sandbox: SandboxRecord): Promise<void> {
     this.running.delete(sandbox.id);
+  }
+  /** What `examine` finds, by sandbox. */
+  readonly problems = new Map<string, readonly NamingProblem[]>();
+  async examine(sandbox: SandboxRecord): Promise<readonly NamingProblem[]> {
+    const found = this.problems.get(sandbox.id) ?? [];
+    return this.running.has(sandbox.id) ? found : [...found, { part: "resolver", what: "there is none" }];
   }
   async discard(sandboxId: string): Promise<void> {
     this.made.delete(sandboxId);

@@ -10,6 +10,7 @@ import { parsePrefix } from "../../src/net/prefix.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import { FakeKernel } from "./fake-kernel.ts";
 import { FakeNaming } from "./fake-naming.ts";
+import { FakeProbe } from "./fake-probe.ts";
 
 export type OpenControllerOptions = Partial<Omit<LibnetworkOptions, "stores" | "kernel" | "naming">> & {
   readonly kernel?: FakeKernel;
@@ -28,6 +29,7 @@ export class Opened {
   readonly stores: Readonly<Record<Scope, MemoryStore>>;
   readonly kernel: FakeKernel;
   readonly naming: FakeNaming;
+  readonly probe = new FakeProbe();
   readonly lines: LogLine[] = [];
   readonly #options: OpenControllerOptions;
   #libnetwork: Libnetwork | undefined;
@@ -55,6 +57,7 @@ export class Opened {
       namespaceDir: "/run/netns",
       avoid: async () => [],
       defaultNetwork: "",
+      probe: this.probe,
       ...this.#options,
       stores: this.stores,
       kernel: this.kernel,

@@ -1,4 +1,14 @@
-import { chmodSync, closeSync, existsSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { errorText, NetworkError, noService } from "../../errors.ts";
@@ -6,11 +16,30 @@ import { checkTransaction, closedStore, prefixEnd } from "../checks.ts";
 import { LeaseBook, systemClock } from "../lease-book.ts";
 import type { Json, Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
 import { WatchHub } from "../watch-hub.ts";
+import { copyPath, StoreCopy } from "./store-copy.ts";
+import { hasLostCommits } from "./wal-loss.ts";
 
 /** Written to the file; a file with a higher one is from a newer dnet. */
 const schemaVersion = 1;
 /** Damaged files kept for whoever wants to look at them. */
 const damagedKept = 3;
+
+/** A file that could not be read, and what took its place. */
+export interface Replaced {
+  /** Where the damaged file is now. */
+  readonly aside: string;
+  readonly reason: string;
+  /** `copy`: the store's copy; `part`: what could be read of the file itself; `empty`: nothing. */
+  readonly by: "copy" | "part" | "empty";
+  /** ISO time of the copy. */
+  readonly of?: string;
+}
+
+export interface SqliteStoreOptions {
+  readonly log?: (message: string) => void;
+  /** Keeps a copy beside the file, seconds behind it, and takes it where the file is damaged. */
+  readonly copy?: boolean;
+}
 
 interface Row {
   readonly key: Uint8Array;
@@ -32,10 +61,16 @@ export class SqliteStore implements Store {
       StatementSync
     >
   >;
+  readonly #copy: StoreCopy | undefined;
   #closed = false;
+  /** Set where the file was damaged when it was opened. */
+  replaced: Replaced | undefined;
+  /** Why the last transaction could not be written; undefined since one could. */
+  trouble: string | undefined;
 
-  private constructor(database: DatabaseSync) {
+  private constructor(database: DatabaseSync, copy: StoreCopy | undefined) {
     this.#database = database;
+    this.#copy = copy;
     const prepare = (sql: string) => database.prepare(sql);
     this.#statements = {
       get: prepare("SELECT key, value, version FROM entries WHERE key = ?"),
@@ -54,12 +89,15 @@ export class SqliteStore implements Store {
   }
 
   /**
-   * Opens or makes the file. One that cannot be read is moved aside, said so, and an empty one takes its place.
+   * Opens or makes the file. One that cannot be read is moved aside, said so, and its copy or an empty one takes its place.
    * @throws NetworkError `store-locked`, `store-newer`, `store-unavailable`
    */
-  static async open(path: string, options: { readonly log?: (message: string) => void } = {}): Promise<SqliteStore> {
+  static async open(path: string, options: SqliteStoreOptions = {}): Promise<SqliteStore> {
+    const lost = hasLostCommits(`${path}-wal`);
     try {
-      return SqliteStore.#openFile(path);
+      const aside = lost ? copyAside(path) : undefined;
+      const store = SqliteStore.#openFile(path, options);
+      return aside === undefined ? store : await SqliteStore.#newerOf(store, path, aside, options);
     } catch (error) {
       if (error instanceof NetworkError) throw error;
       const { errcode = 0 } = error as { errcode?: number };
@@ -73,15 +111,50 @@ export class SqliteStore implements Store {
       if (![11, 26].includes(errcode & 0xff)) {
         throw noService("store-unavailable", `${path} cannot be opened: ${errorText(error)}`, { cause: error });
       }
-      const aside = moveAside(path);
-      options.log?.(
-        `${path} is damaged (${errorText(error)}); it was moved to ${aside}, an empty store takes its place`,
-      );
-      return SqliteStore.#openFile(path);
+      return SqliteStore.#replace(path, moveAside(path), errorText(error), options);
     }
   }
 
-  static #openFile(path: string): SqliteStore {
+  static #replace(path: string, aside: string, reason: string, options: SqliteStoreOptions): SqliteStore {
+    const copy = options.copy ? copyPath(path) : undefined;
+    const of = copy === undefined ? undefined : statSync(copy, { throwIfNoEntry: false })?.mtime.toISOString();
+    if (copy !== undefined && of !== undefined) {
+      try {
+        copyFileSync(copy, path);
+        const store = SqliteStore.#openFile(path, options);
+        store.replaced = { aside, reason, by: "copy", of };
+        options.log?.(`${path} is damaged (${reason}); it was moved to ${aside}, the copy of ${of} takes its place`);
+        return store;
+      } catch (error) {
+        options.log?.(`${copy} is damaged too (${errorText(error)})`);
+        for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+      }
+    }
+    options.log?.(`${path} is damaged (${reason}); it was moved to ${aside}, an empty store takes its place`);
+    const store = SqliteStore.#openFile(path, options);
+    store.replaced = { aside, reason, by: "empty" };
+    return store;
+  }
+
+  /** The log has lost its end: what could be read of it, or the copy, whichever has seen more. */
+  static async #newerOf(
+    store: SqliteStore,
+    path: string,
+    aside: string,
+    options: SqliteStoreOptions,
+  ): Promise<SqliteStore> {
+    const reason = "its write-ahead log has frames with wrong checksums before its end";
+    if (options.copy && versionIn(copyPath(path)) > store.#version()) {
+      store.#database.close();
+      for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+      return SqliteStore.#replace(path, aside, reason, options);
+    }
+    options.log?.(`${path} is damaged (${reason}); a copy of it is in ${aside}, what could be read of it is used`);
+    store.replaced = { aside, reason, by: "part" };
+    return store;
+  }
+
+  static #openFile(path: string, options: SqliteStoreOptions): SqliteStore {
     // Made by us first: SQLite would make it readable for everybody, and its companions after it.
     closeSync(openSync(path, "a", 0o600));
     chmodSync(path, 0o600);
@@ -106,10 +179,11 @@ export class SqliteStore implements Store {
         INSERT OR IGNORE INTO counter VALUES (1, 0);
         -- A lease cannot outlive the process that renews it.
         DELETE FROM entries WHERE lease IS NOT NULL;
-        PRAGMA user_version = ${schemaVersion};
+        ${version === schemaVersion ? "" : `PRAGMA user_version = ${schemaVersion};`}
         COMMIT;
       `);
-      return new SqliteStore(database);
+      const log = options.log ?? (() => undefined);
+      return new SqliteStore(database, options.copy ? new StoreCopy(database, path, log) : undefined);
     } catch (error) {
       database.close();
       throw error;
@@ -170,9 +244,12 @@ export class SqliteStore implements Store {
     try {
       const result = work();
       this.#statements.commit.run();
+      this.trouble = undefined;
+      this.#copy?.changed();
       return result;
     } catch (cause) {
       if (this.#database.isTransaction) this.#statements.rollback.run();
+      this.trouble = errorText(cause);
       throw noService("store-unavailable", `the embedded store could not write: ${errorText(cause)}`, {
         cause,
         hint: "is the disk full or read-only?",
@@ -215,6 +292,7 @@ export class SqliteStore implements Store {
     this.#closed = true;
     this.#leases.close();
     this.#hub.close();
+    await this.#copy?.close();
     this.#database.close();
   }
 
@@ -238,10 +316,30 @@ const parseValue = (text: string): Json => {
   }
 };
 
+/** The number of the last transaction in a file; 0 where it cannot be read. */
+const versionIn = (path: string): number => {
+  if (!existsSync(path)) return 0;
+  try {
+    const database = new DatabaseSync(path, { readOnly: true });
+    try {
+      return (database.prepare("SELECT version FROM counter").get() as { version: number }).version;
+    } finally {
+      database.close();
+    }
+  } catch {
+    return 0;
+  }
+};
+
 /** Moves a file and its companions out of the way. @returns the new name */
-const moveAside = (path: string): string => {
+const moveAside = (path: string): string => setAside(path, renameSync);
+
+/** Copies them. @returns the name of the copy */
+const copyAside = (path: string): string => setAside(path, copyFileSync);
+
+const setAside = (path: string, move: (from: string, to: string) => void): string => {
   const aside = `${path}.damaged-${new Date().toISOString().replaceAll(":", "")}`;
-  for (const suffix of ["", "-wal", "-shm"]) if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+  for (const suffix of ["", "-wal", "-shm"]) if (existsSync(path + suffix)) move(path + suffix, aside + suffix);
   const directory = dirname(path);
   const kept = readdirSync(directory).filter(
     (name) => name.startsWith(`${basename(path)}.damaged-`) && name.endsWith("Z"),

@@ -1,0 +1,168 @@
+import { hostNamespace, type NamespaceRef, type Operation, plan } from "../../linux/plan.ts";
+import { type Context, idOfMark, isHere } from "../context.ts";
+import { type Check, type Finding, type Look, repairCommand } from "./check.ts";
+import { tablesOf } from "./networks.ts";
+
+/** Something of ours that no record asks for, and what removes it; nothing where the reconcile does. */
+interface Orphan {
+  readonly finding: Finding;
+  readonly remove: readonly Operation[];
+}
+
+/** Kernel objects that carry our mark, and files of ours, that no record explains. */
+export const orphansCheck: Check = {
+  name: "orphans",
+  run: async (look) => (await orphans(look)).map(({ finding }) => finding),
+  async repair(look) {
+    const found = (await orphans(look)).filter(({ remove }) => remove.length > 0);
+    if (found.length > 0)
+      await look.context.kernel.teardown(plan(...found.flatMap(({ remove }) => remove)), look.signal);
+    return found.map(({ finding }) => `${finding.subject}: removed`);
+  },
+};
+
+const orphans = async (look: Look): Promise<readonly Orphan[]> => [
+  ...(await linkOrphans(look, hostNamespace)),
+  ...(await namespaceOrphans(look)),
+  ...(await directoryOrphans(look)),
+  ...(await tableOrphans(look)),
+];
+
+const orphan = (
+  code: string,
+  subject: string,
+  what: string,
+  consequence: string,
+  remove: readonly Operation[],
+): Orphan => ({
+  remove,
+  finding: {
+    code,
+    subject,
+    what,
+    expected: "none: no record asks for it",
+    consequence,
+    remedy: repairCommand,
+    repairable: true,
+  },
+});
+
+/** True where a record says that something with this id in its mark is on this host. */
+const isWanted = ({ context: { state }, context }: Look, id: string): boolean => {
+  const endpoint = state.endpoints.get(id);
+  return state.networks.has(id) || state.isUnreadable(id) || (endpoint !== undefined && isHere(context, endpoint));
+};
+
+const linkOrphans = async (look: Look, namespace: NamespaceRef): Promise<readonly Orphan[]> => {
+  const observed = await look.context.kernel.observe(namespace, look.signal);
+  return (observed?.links ?? []).flatMap((link): readonly Orphan[] => {
+    const id = idOfMark(look.context, link.alias);
+    if (id === undefined || link.alias === undefined || isWanted(look, id)) return [];
+    const where = namespace === hostNamespace ? "" : ` in ${namespace}`;
+    return [
+      orphan(
+        "orphan-link",
+        `link ${link.name}${where}`,
+        `it is there, marked ${link.alias}`,
+        "it takes a name, and traffic may go to it",
+        [{ op: "link.delete", namespace, name: link.name, alias: link.alias }],
+      ),
+    ];
+  });
+};
+
+/** Namespaces of overlays are known by the marks inside; others of that name may be another program's. */
+const namespaceOrphans = async (look: Look): Promise<readonly Orphan[]> => {
+  const { context, probe, presence } = look;
+  const present = new Set(presence.networks().map(({ id }) => id));
+  const found: Orphan[] = [];
+  for (const name of await probe.names(context.namespaceDir)) {
+    const path = `${context.namespaceDir}/${name}`;
+    if (name === probeName(context)) {
+      found.push(
+        orphan(
+          "orphan-namespace",
+          `namespace ${path}`,
+          "an examination that was cut short left it",
+          "none, but that it is there",
+          [{ op: "namespace.delete", path }],
+        ),
+      );
+    }
+    if (!/^1-[0-9a-f]{10}$/.test(name)) continue;
+    const observed = await context.kernel.observe(path, look.signal);
+    const owner = observed?.links.find(
+      (link) => (link.kind === "bridge" || link.kind === "vxlan") && idOfMark(context, link.alias),
+    );
+    const id = idOfMark(context, owner?.alias);
+    if (id === undefined || context.state.isUnreadable(id)) continue;
+    if (present.has(id)) found.push(...(await linkOrphans(look, path)));
+    else {
+      const links = (observed?.links ?? []).filter(
+        (link) => link.kind === "vxlan" && idOfMark(context, link.alias) === id,
+      );
+      found.push(
+        orphan(
+          "orphan-namespace",
+          `namespace ${path}`,
+          `it is there, with ${links.map((link) => link.name).join(" and ") || "a bridge"} of a network that no container here is in`,
+          "its VNI is taken on this host",
+          [
+            ...links.map(({ name: link }): Operation => ({ op: "link.delete", namespace: path, name: link })),
+            { op: "namespace.delete", path },
+          ],
+        ),
+      );
+    }
+  }
+  return found;
+};
+
+/** Name of the namespace in which the host check tries what drivers need. */
+export const probeName = ({ instance }: Pick<Context, "instance">): string => `doctor-${instance}`;
+
+const directoryOrphans = async ({ context }: Look): Promise<readonly Orphan[]> =>
+  (await context.naming.directories()).flatMap((id) =>
+    context.state.sandboxes.has(id) || context.state.isUnreadable(id)
+      ? []
+      : [
+          orphan(
+            "orphan-sandbox",
+            `sandbox ${id.slice(0, 12)}`,
+            "its directory is there, and perhaps its namespace",
+            "what runs in it has no record: nobody wires it, names it or lists it",
+            [],
+          ),
+        ],
+  );
+
+/** Tables of overlays are named after the network; another daemon of this host may have some that this one knows nothing of. */
+const tableOrphans = async (look: Look): Promise<readonly Orphan[]> => {
+  const { context, presence, probe, signal } = look;
+  if (context.firewallTable === undefined) return [];
+  const present = presence.networks();
+  const wanted = new Set(
+    present.flatMap((network) =>
+      presence.plan(network).flatMap((operation) => (operation.op === "nft.apply" ? tablesOf(operation.script) : [])),
+    ),
+  );
+  const tables = await probe.tables(signal);
+  const lonely = !tables.some(
+    (table) => /^inet dnet_[0-9a-f]{8}$/.test(table) && table !== `inet ${context.firewallTable}`,
+  );
+  const known = new Set([...context.state.networks.keys()].map((id) => id.slice(0, 10)));
+  return tables.flatMap((table) => {
+    const id = /^inet dnet_overlay_([0-9a-f]{10})$/.exec(table)?.[1];
+    if (id === undefined || wanted.has(table) || !(lonely || known.has(id)) || context.state.isUnreadable(id))
+      return [];
+    return [
+      orphan(
+        "orphan-table",
+        `nftables table ${table}`,
+        "it is there",
+        "packets of a network that uses its VNI anew are dropped",
+        [{ op: "nft.apply", namespace: hostNamespace, script: `delete table ${table}\n` }],
+      ),
+    ];
+  });
+};

@@ -1,0 +1,179 @@
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openLocalStore } from "./local-store.ts";
+import { SqliteStore } from "./sqlite-store.ts";
+
+let directory: string;
+let path: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "dnet-store-"));
+  path = join(directory, "dnet.db");
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+/** Enough entries for interior pages, and enough removed for a list of free pages. */
+const count = 400;
+const removed = 100;
+const name = (n: number) => `k/${String(n).padStart(4, "0")}`;
+const fill = async (store: SqliteStore) => {
+  for (let n = 0; n < count; n += 20) {
+    const puts = Array.from({ length: 20 }, (_, i) => ({
+      key: name(n + i),
+      value: { n: n + i, text: "x".repeat(900) },
+    }));
+    await store.transact({ puts });
+  }
+  await store.transact({ deletes: Array.from({ length: removed }, (_, n) => name(n)) });
+};
+const pageSize = 4096;
+
+/** Offsets of one page of each class, found by the first byte of its b-tree header (section 1.6 of the file format). */
+const pagesOf = (bytes: Buffer) => {
+  const all = Array.from({ length: bytes.length / pageSize }, (_, n) => n * pageSize);
+  const kind = (offset: number) => bytes[offset + (offset === 0 ? 100 : 0)];
+  const firstFree = (bytes.readUInt32BE(32) - 1) * pageSize;
+  return {
+    header: 0,
+    // An index page: WITHOUT ROWID tables are stored as indexes.
+    interior: all.find((offset) => offset > 0 && kind(offset) === 2) ?? -1,
+    leaf: all.filter((offset) => offset > 0 && kind(offset) === 10).at(-2) ?? -1,
+    freelist: firstFree,
+  };
+};
+type Class = keyof ReturnType<typeof pagesOf>;
+
+/** The complete list, as the first store had it. */
+const closedStore = async () => {
+  const { store } = await openLocalStore(path);
+  await fill(store as SqliteStore);
+  const entries = await store.list("");
+  await store.close();
+  return entries;
+};
+
+describe("a damaged file", () => {
+  const bits = (bytes: Buffer, at: number): Buffer => {
+    for (let n = at; n < at + 64 && n < bytes.length; n++) bytes[n] = (bytes[n] ?? 0) ^ 0xa5;
+    return bytes;
+  };
+  it.each<[string, Class, (bytes: Buffer, page: number) => Buffer]>([
+    ["flipped in its header", "header", (bytes) => bits(bytes, 0)],
+    ["flipped in the schema", "header", (bytes) => bits(bytes, 100)],
+    ["flipped in an interior page", "interior", (bytes, page) => bits(bytes, page)],
+    ["flipped in a leaf's header", "leaf", (bytes, page) => bits(bytes, page)],
+    ["flipped in the list of free pages", "freelist", (bytes, page) => bits(bytes, page)],
+    ["cut within its header", "header", (bytes) => bytes.subarray(0, 50)],
+    ["cut after its first page", "header", (bytes) => bytes.subarray(0, pageSize)],
+    ["cut at an interior page", "interior", (bytes, page) => bytes.subarray(0, page + 100)],
+    ["cut at a leaf", "leaf", (bytes, page) => bytes.subarray(0, page + 100)],
+    ["empty of anything but noughts", "header", (bytes) => Buffer.alloc(bytes.length)],
+  ])("%s is set aside, and its copy takes its place with everything", async (_what, kind, damage) => {
+    const entries = await closedStore();
+    const bytes = readFileSync(path);
+    const page = pagesOf(bytes)[kind];
+    expect(page).toBeGreaterThanOrEqual(0);
+    writeFileSync(path, damage(bytes, page));
+    const opened = await openLocalStore(path);
+    expect(opened.replaced).toMatchObject({ by: "copy", of: expect.any(String) });
+    expect((await opened.store.list("")).map(({ key, value }) => [key, value])).toEqual(
+      entries.map(({ key, value }) => [key, value]),
+    );
+    await opened.store.transact({ puts: [{ key: "after", value: 1 }] });
+    await opened.store.close();
+    const again = await openLocalStore(path);
+    expect(again.replaced).toBeUndefined();
+    expect(await again.store.get("after")).toBeDefined();
+    await again.store.close();
+  });
+
+  it("whose copy is damaged too is replaced by an empty one", async () => {
+    await closedStore();
+    for (const file of [path, `${path}.copy`]) writeFileSync(file, "garbage ".repeat(1000));
+    const { store, replaced } = await openLocalStore(path);
+    expect(replaced).toMatchObject({ by: "empty" });
+    expect(await store.list("")).toEqual([]);
+    await store.close();
+  });
+
+  it("one value whose bits are flipped makes no other unreadable", async () => {
+    const entries = await closedStore();
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf('{"n":250,');
+    bytes.fill("?", at, at + 9);
+    writeFileSync(path, bytes);
+    const { store, replaced } = await openLocalStore(path);
+    expect(replaced).toBeUndefined();
+    const found = await store.list("");
+    expect(found).toHaveLength(entries.length);
+    expect(found.filter(({ value }) => value === null).map(({ key }) => key)).toEqual([name(250)]);
+    await store.close();
+  });
+
+  it("again and again leaves a bounded number of files", async () => {
+    for (let n = 0; n < 5; n++) {
+      writeFileSync(path, `garbage ${n} `.repeat(1000));
+      const { store } = await openLocalStore(path);
+      await store.close();
+    }
+    expect(readdirSync(directory).length).toBeLessThanOrEqual(6);
+  });
+});
+
+describe("a write-ahead log", () => {
+  /** Files as a crash leaves them, of a store that had committed `k/0000` to `k/0399`. */
+  const crashed = async () => {
+    const elsewhere = join(directory, "crashed");
+    mkdirSync(elsewhere);
+    const store = await SqliteStore.open(path);
+    for (let n = 0; n < 20; n++) await store.transact({ puts: [{ key: name(n), value: n }] });
+    for (const suffix of ["", "-wal"]) copyFileSync(path + suffix, join(elsewhere, `dnet.db${suffix}`));
+    await store.close();
+    return join(elsewhere, "dnet.db");
+  };
+  const change = (file: string, work: (bytes: Buffer) => Buffer) => writeFileSync(file, work(readFileSync(file)));
+
+  it("that a crash left is read to its end, and nothing is said", async () => {
+    const file = await crashed();
+    const { store, replaced } = await openLocalStore(file);
+    expect(replaced).toBeUndefined();
+    expect(await store.list("k/")).toHaveLength(20);
+    await store.close();
+  });
+
+  it("whose last transaction was torn is read up to that, and nothing is said: it was not acknowledged", async () => {
+    const file = await crashed();
+    change(`${file}-wal`, (bytes) => bytes.subarray(0, bytes.length - 1000));
+    const { store, replaced } = await openLocalStore(file);
+    expect(replaced).toBeUndefined();
+    expect((await store.list("k/")).length).toBeGreaterThanOrEqual(19);
+    await store.close();
+  });
+
+  it.each([
+    ["in the middle", 0.5],
+    ["at its beginning", 0],
+  ])("whose bits were flipped %s has lost what was acknowledged: that is told", async (_where, part) => {
+    const file = await crashed();
+    change(`${file}-wal`, (bytes) => {
+      const at = Math.floor(bytes.length * part);
+      for (let n = at; n < at + 32; n++) bytes[n] = (bytes[n] ?? 0) ^ 0x5a;
+      return bytes;
+    });
+    const { store, replaced } = await openLocalStore(file);
+    expect(replaced).toMatchObject({ by: "part", reason: expect.stringContaining("write-ahead log") });
+    expect((await store.list("k/")).length).toBeLessThan(20);
+    expect(statSync(`${replaced?.aside}-wal`).size).toBeGreaterThan(0);
+    await store.close();
+  });
+});
