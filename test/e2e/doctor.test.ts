@@ -183,6 +183,22 @@ describe("what is changed by hand in the kernel", () => {
   });
 });
 
+describe("the way to other hosts", () => {
+  it("an underlay whose packets became too small is found", () => {
+    run("ip", "link", "set", "under0", "mtu", "1400");
+    expect(codes(examine())).toEqual(["mtu-too-large"]);
+    run("ip", "link", "set", "under0", "mtu", "1500");
+    expectNothingFound();
+  });
+
+  it("an address that the host lost is found", () => {
+    run("ip", "address", "delete", "10.9.0.1/24", "dev", "under0");
+    expect(codes(examine())).toEqual(["no-vtep"]);
+    run("ip", "address", "add", "10.9.0.1/24", "dev", "under0");
+    expectNothingFound();
+  });
+});
+
 describe("files and resolvers", () => {
   it.each([["hosts"], ["resolv.conf"]])("%s deleted", (name) => {
     rmSync(`${files}/${sandbox().id}/${name}`);
