@@ -25,15 +25,14 @@ import {
   requireSandbox,
   usableDriver,
 } from "./context.ts";
-import type { Look } from "./doctor/check.ts";
 import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
-import { diagnose, repair } from "./doctor.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
+import { Examiner, type Occasion } from "./examiner.ts";
 import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
-import { collectGarbage, type GarbageReport, type GarbageRequest } from "./garbage.ts";
+import type { GarbageReport, GarbageRequest } from "./garbage.ts";
 import type { GlobalCopy } from "./global-copy.ts";
 import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
@@ -54,7 +53,6 @@ import { PortPublisher } from "./port-publisher.ts";
 import { Presence } from "./presence.ts";
 import { PresenceKeeper, type PresenceOptions } from "./presence-keeper.ts";
 import { reconcile } from "./reconcile.ts";
-import { acceptLoss, lossText, noteLoss, type RecordLoss } from "./record-loss.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
 import { State } from "./state.ts";
 import { trace } from "./trace.ts";
@@ -102,8 +100,6 @@ export interface LibnetworkOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Records that health speaks of one by one; the rest, dnet doctor does. */
-const mostReasons = 20;
 /** Milliseconds that closing waits for operations under way. */
 const closeDeadline = 10_000;
 
@@ -120,10 +116,7 @@ export class Libnetwork implements Controller {
   readonly #wayOut: WayOut;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
-  readonly #stores: Readonly<Record<Scope, Store>>;
-  readonly #probe: HostProbe;
-  readonly #trouble: () => string | undefined;
-  #loss: RecordLoss | undefined;
+  readonly #examiner: Examiner;
   #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -147,10 +140,9 @@ export class Libnetwork implements Controller {
       attachments: this.#attachments,
     });
     this.#copy = options.copy;
-    this.#stores = options.stores;
-    this.#probe = options.probe ?? hostProbe();
-    this.#trouble = options.localStore?.trouble ?? (() => undefined);
-    const { local, global } = options.stores;
+    const { stores, localStore, probe = hostProbe() } = options;
+    this.#examiner = new Examiner({ context, presence: this.#presence, stores, localStore, probe });
+    const { local, global } = stores;
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
     const foreign = new ForeignChanges(context, {
@@ -222,7 +214,7 @@ export class Libnetwork implements Controller {
     if (context.ports) context.firewall.register(context.ports);
     const libnetwork = new Libnetwork(context, options);
     try {
-      libnetwork.#loss = await noteLoss(options.stores.local, options.localStore?.replaced);
+      await libnetwork.#examiner.begin();
       for (const reason of libnetwork.degraded) log("error", `degraded: ${reason}`);
       await libnetwork.#loadGlobal(options.signal);
       await libnetwork.#reconcile(options.signal);
@@ -253,10 +245,9 @@ export class Libnetwork implements Controller {
   /** One at a time. Without the shared store nobody knows what is an orphan: then nothing is taken away. */
   #reconcile(signal?: AbortSignal): Promise<void> {
     const complete = () => this.#follower?.stale === undefined;
-    const keepOrphans = () => this.#loss !== undefined || this.#trouble() !== undefined;
     const parts = { sandboxes: this.#sandboxes, presence: this.#presence, keeper: this.#keeper };
     const run = this.#reconciling
-      .then(() => reconcile(this.#context, parts, complete(), signal, keepOrphans()))
+      .then(() => reconcile(this.#context, parts, complete(), signal, this.#examiner.keepsOrphans))
       .then(() => this.#wayOut.adjustAll());
     this.#reconciling = run.catch(() => undefined);
     return run;
@@ -415,46 +406,20 @@ export class Libnetwork implements Controller {
     return trace(this.#context, sandboxId, to, { ...options, ...(signal && { signal }) });
   }
 
-  #look(nodes: readonly ClusterNode[], stale: Stale | undefined, signal?: AbortSignal): Look {
-    return {
-      context: this.#context,
-      presence: this.#presence,
-      stores: this.#stores,
-      nodes,
-      stale: stale?.reason,
-      probe: this.#probe,
-      now: Date.now,
-      loss: this.#loss,
-      trouble: this.#trouble(),
-      acceptLoss: async () => {
-        await acceptLoss(this.#stores.local);
-        this.#loss = undefined;
-      },
-      ...(signal && { signal }),
-    };
+  get degraded(): readonly string[] {
+    return this.#examiner.degraded;
   }
 
-  get degraded(): readonly string[] {
-    const trouble = this.#trouble();
-    return [
-      ...(this.#loss ? [`${lossText(this.#loss)}; see: dnet doctor`] : []),
-      ...(trouble === undefined ? [] : [`the local store: ${trouble}`]),
-      ...this.#context.state.unreadable
-        .slice(0, mostReasons)
-        .map(({ subject, reason }) => `the record of ${subject} cannot be read: ${reason.slice(0, 200)}`),
-    ];
+  async #occasion(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<Occasion> {
+    return { nodes, stale: (await this.sync(signal))?.reason, ...(signal && { signal }) };
   }
 
   async diagnose(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<Diagnosis> {
-    return diagnose(this.#look(nodes, await this.sync(signal), signal));
+    return this.#examiner.diagnose(await this.#occasion(nodes, signal));
   }
 
   async repair(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<RepairReport> {
-    const stale = await this.sync(signal);
-    return repair(
-      () => this.#look(nodes, stale, signal),
-      () => this.#reconcile(signal),
-    );
+    return this.#examiner.repair(await this.#occasion(nodes, signal), () => this.#reconcile(signal));
   }
 
   async collectGarbage(
@@ -462,8 +427,7 @@ export class Libnetwork implements Controller {
     request: GarbageRequest,
     signal?: AbortSignal,
   ): Promise<GarbageReport> {
-    const stale = await this.sync(signal);
-    return collectGarbage({ ...this.#look(nodes, stale, signal), store: this.#stores.global }, request);
+    return this.#examiner.collectGarbage(await this.#occasion(nodes, signal), request);
   }
 
   /** Work to do when the controller is closed, after its own. */

@@ -6,7 +6,8 @@ import { answersIn } from "../dns/probe-resolver.ts";
 import { resolverAddress, resolverRedirect } from "../dns/redirect.ts";
 import { Resolver } from "../dns/resolver.ts";
 import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
-import { badRequest, errorText } from "../errors.ts";
+import { badRequest, errorText, noService } from "../errors.ts";
+import { descriptorLimit, freeDescriptors } from "../linux/descriptors.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { plan } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
@@ -36,6 +37,19 @@ interface Running {
 }
 
 const loopback = parseIp(resolverAddress);
+
+/** Descriptors that resolvers leave to everything else: the API, the store, programs that are started. */
+const reserve = 40;
+/** With as many for each resolver and for the rest of the daemon there is surely room. */
+const ample = { each: 4, rest: 256 } as const;
+
+/** Resolvers of many sandboxes must not take the descriptors by which the daemon can be spoken to. @throws NetworkError `few-descriptors` */
+const requireDescriptors = (running: number): void => {
+  if (descriptorLimit() > ample.rest + running * ample.each || freeDescriptors() > reserve) return;
+  throw noService("few-descriptors", "too many open files: no resolver can be started", {
+    hint: "start the daemon with a higher limit: LimitNOFILE= of systemd, or ulimit -n",
+  });
+};
 
 /** Names of sandboxes: one table for the daemon, a resolver and two files for each sandbox. */
 export class SandboxNaming implements Naming {
@@ -73,6 +87,7 @@ export class SandboxNaming implements Naming {
   async #resolver(sandbox: SandboxRecord, view: SandboxView, signal?: AbortSignal): Promise<Resolver> {
     const { kernel, log } = this.#options;
     const namespace = this.#options.namespaceOf(sandbox);
+    requireDescriptors(this.#running.size);
     const [udp, tcp] = await kernel.openSockets(
       namespace,
       [

@@ -47,6 +47,8 @@ const remainsPlan = (
   { id, namespace, links }: { id: string; namespace: NamespaceRef; links: readonly ObservedLink[] },
 ): Plan => {
   const { state, drivers, host } = context;
+  // A record that cannot be read, of a newer version perhaps, still wants what was made for it.
+  if (state.isUnreadable(id)) return plan();
   const network = state.networks.get(id);
   if (network) return presence.leavePlan([network]);
   const endpoint = state.endpoints.get(id);

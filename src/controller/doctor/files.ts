@@ -1,11 +1,19 @@
+import type { NamingProblem } from "../context.ts";
 import { type Check, type Finding, repairCommand } from "./check.ts";
+
+/** Sandboxes that are looked at side by side; each takes a descriptor. */
+const atOnce = 16;
 
 /** Files and resolvers of sandboxes. */
 export const filesCheck: Check = {
   name: "files and resolvers",
   async run({ context, signal }) {
     const sandboxes = [...context.state.sandboxes.values()];
-    const found = await Promise.all(sandboxes.map((sandbox) => context.naming.examine(sandbox, signal)));
+    const found: (readonly NamingProblem[])[] = [];
+    for (let n = 0; n < sandboxes.length; n += atOnce) {
+      const part = sandboxes.slice(n, n + atOnce);
+      found.push(...(await Promise.all(part.map((sandbox) => context.naming.examine(sandbox, signal)))));
+    }
     return sandboxes.flatMap((sandbox, n) =>
       (found[n] ?? []).map(({ part, what }): Finding => {
         const file = part !== "resolver";

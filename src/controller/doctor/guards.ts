@@ -31,6 +31,8 @@ const guardsOfSandbox = ({ id, container }: SandboxRecord): readonly Guard[] => 
 export const guardsOf = ({ context: { state } }: Pick<Look, "context">, scope: Scope): readonly Guard[] => [
   ...[...state.networks.values()].filter((network) => network.scope === scope).flatMap(guardsOfNetwork),
   ...[...state.endpoints.values()]
+    // What another node announced is in no store.
+    .filter(({ announcedBy }) => announcedBy === undefined)
     .filter(({ network }) => (state.networks.get(network)?.scope ?? scope) === scope && state.networks.has(network))
     .flatMap(guardsOfEndpoint),
   ...(scope === "local" ? [...state.sandboxes.values()].flatMap(guardsOfSandbox) : []),
@@ -40,6 +42,9 @@ export const guardsOf = ({ context: { state } }: Pick<Look, "context">, scope: S
 interface Difference {
   readonly finding: Finding;
   readonly scope: Scope;
+  readonly key: string;
+  /** There is an owner, and the key is what is wrong. */
+  readonly missing: boolean;
   readonly change?: Change;
 }
 
@@ -50,10 +55,13 @@ export const guardsCheck: Check = {
   name: "names and addresses",
   run: async (look) => (await differences(look)).map(({ finding }) => finding),
   async repair(look) {
+    const { state } = look.context;
     const done: string[] = [];
-    for (const { finding, scope, change } of await differences(look)) {
-      if (change && (await look.context.state.commit(scope, change, look.signal)))
-        done.push(`${finding.subject}: put right`);
+    for (const { finding, scope, key, missing, change } of await differences(look)) {
+      // What is decided on must be so at the commit: an operation may have made or removed the owner meanwhile.
+      const wanted = guardsOf(look, scope).some((guard) => guard.key === key);
+      if (!change || wanted !== missing || (missing && state.version(scope, key) !== 0)) continue;
+      if (await state.commit(scope, change, look.signal)) done.push(`${finding.subject}: put right`);
     }
     return done;
   },
@@ -93,11 +101,15 @@ const missingGuard = (
     remedy: present ? "remove the one of the two that is not meant" : repairCommand,
     repairable: present === undefined,
   };
-  return [{ finding, scope, ...(!present && { change: { unchanged: [key], puts: [{ key, value }] } }) }];
+  return [
+    { finding, scope, key, missing: true, ...(!present && { change: { unchanged: [key], puts: [{ key, value }] } }) },
+  ];
 };
 
 const leftGuard = (scope: Scope, key: string): Difference => ({
   scope,
+  key,
+  missing: false,
   change: { unchanged: [key], deletes: [key] },
   finding: {
     code: "guard-without-owner",

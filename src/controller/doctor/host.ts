@@ -109,10 +109,13 @@ const ownDescriptors = 128;
 /** A resolver has one socket for UDP and one for TCP, and as much again while it asks others. */
 const perSandbox = 4;
 
+/** For as many sandboxes. */
+export const descriptorsNeeded = (sandboxes: number): number => ownDescriptors + sandboxes * perSandbox;
+
 const descriptors = async ({ context: { state }, probe }: Look): Promise<readonly Finding[]> => {
   const limits = await probe.read("/proc/self/limits");
   const limit = Number(/^Max open files\s+(\d+)/m.exec(limits ?? "")?.[1] ?? Number.POSITIVE_INFINITY);
-  const needed = ownDescriptors + state.sandboxes.size * perSandbox;
+  const needed = descriptorsNeeded(state.sandboxes.size);
   if (limit >= needed) return [];
   return [
     {

@@ -1,6 +1,6 @@
 import { hostNamespace, type NamespaceRef, type Operation, plan } from "../../linux/plan.ts";
 import { type Context, idOfMark, isHere } from "../context.ts";
-import { type Check, type Finding, type Look, repairCommand } from "./check.ts";
+import { type Check, type Finding, type Look, repairCommand, Unlooked } from "./check.ts";
 import { tablesOf } from "./networks.ts";
 
 /** Something of ours that no record asks for, and what removes it; nothing where the reconcile does. */
@@ -21,12 +21,16 @@ export const orphansCheck: Check = {
   },
 };
 
-const orphans = async (look: Look): Promise<readonly Orphan[]> => [
-  ...(await linkOrphans(look, hostNamespace)),
-  ...(await namespaceOrphans(look)),
-  ...(await directoryOrphans(look)),
-  ...(await tableOrphans(look)),
-];
+const orphans = async (look: Look): Promise<readonly Orphan[]> => {
+  // What is not known may still be wanted.
+  if (look.stale !== undefined) throw new Unlooked(`the shared store: ${look.stale}`);
+  return [
+    ...(await linkOrphans(look, hostNamespace)),
+    ...(await namespaceOrphans(look)),
+    ...(await directoryOrphans(look)),
+    ...(await tableOrphans(look)),
+  ];
+};
 
 const orphan = (
   code: string,

@@ -169,7 +169,9 @@ export class SqliteStore implements Store {
       }
       database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
       const { quick_check: health } = database.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
-      if (health !== "ok") throw Object.assign(new Error(health), { errcode: 11 });
+      // Several lines, the first of which names the database.
+      const reason = health.replace(/^\*{3} in database main \*{3}\s*/, "").replaceAll(/\s+/g, " ");
+      if (health !== "ok") throw Object.assign(new Error(reason), { errcode: 11 });
       database.exec(`
         BEGIN IMMEDIATE;
         CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL, lease TEXT)
