@@ -114,8 +114,11 @@ describe("what a daemon that was away comes back to", () => {
     await lab.dnet(1, "network", "rm", "short");
     expect(await left()).toBe(true);
     await lab.lab.host(3).start();
-    expect(await left()).toBe(false);
-    expect(lab.lab.host(3).log).toMatch(/found br0, vxlan1 of ours in \S+, expected none: removed/);
+    await eventually("nothing of the network is left", async () => !(await left()), patient);
+    // By the look at the start, or because the store said so first that the endpoint is gone.
+    expect(lab.lab.host(3).log).toMatch(
+      /found br0, vxlan1 of ours in \S+, expected none: removed|endpoint s3 was taken from container s3 by another node/,
+    );
     expect(await lab.reaches(3, "c3", "c1")).toBe(true);
     await lab.dnet(3, "container", "rm", "s3");
   });
