@@ -140,11 +140,13 @@ export class PresenceKeeper implements PresenceListener {
     this.#watches.set(network.id, { abort, ended });
   }
 
-  left(network: string): void {
-    this.#watches.get(network)?.abort.abort();
+  async left(network: string): Promise<void> {
+    const watch = this.#watches.get(network);
+    watch?.abort.abort();
     this.#watches.delete(network);
     this.#indexes.delete(network);
     this.#installed.delete(network);
+    await watch?.ended;
   }
 
   changed(network: string, changes: RecordChanges["endpoints"]): void {

@@ -14,8 +14,8 @@ type EndpointChange = RecordChanges["endpoints"][number];
 export interface PresenceListener {
   /** The network is on this host; told again at every endpoint that joins. */
   arrived(network: NetworkRecord): void;
-  /** It is about to be removed from this host. */
-  left(network: string): void;
+  /** It is about to be removed from this host: lets go of what it holds open there. */
+  left(network: string): Promise<void>;
   /** Endpoints of the network on other hosts changed. */
   changed(network: string, changes: readonly EndpointChange[]): void;
 }
@@ -107,7 +107,7 @@ export class Presence {
     const { host, firewall } = this.#context;
     const { presence } = this.#driver(network) ?? {};
     if (!host || !presence) return plan();
-    this.listener?.left(network.id);
+    void this.listener?.left(network.id);
     this.#flooded.delete(network.id);
     this.#onDemand.delete(network.id);
     const part = this.#parts.get(network.id);
@@ -124,6 +124,9 @@ export class Presence {
     const host = requireHost(this.#context, network);
     const view = driverNetwork(this.#context, network);
     this.guard(network);
+    const place = this.place(network);
+    // Whoever took the namespace's file away did not take what is held open in it: its device would keep the segment's id.
+    if (place && !(await kernel.observe(place.namespace, signal))) await this.listener?.left(network.id);
     await kernel.apply(plan(driver.presence.create(view, host), this.peersPlan(network, false)), signal);
     if (this.isOnDemand(network.id)) return;
     const peers = this.#peersOf(network.id);
