@@ -2,7 +2,7 @@
 # Installs the Debian packages that the tests and the demo use, and those of the pairs `program:package` given, where they are missing.
 set -euo pipefail
 need=()
-for pair in ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack dig:dnsutils etcd:etcd-server etcdctl:etcd-client serf:serf iperf3:iperf3 "$@"; do
+for pair in ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack dig:dnsutils etcd:etcd-server etcdctl:etcd-client serf:serf iperf3:iperf3 openssl:openssl "$@"; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || need+=("${pair##*:}")
 done
 [ ${#need[@]} -eq 0 ] && exit 0
