@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { interfacePrefixOption } from "../drivers/options.ts";
 import { errorText, forbidden, internal } from "../errors.ts";
 import { type Plan, plan } from "../linux/plan.ts";
@@ -183,8 +184,9 @@ export class AttachmentManager {
     );
   }
 
-  /** Replaces an endpoint's record; false where it was changed in the meantime. */
-  #replace(network: NetworkRecord, before: EndpointRecord, after: EndpointRecord, signal?: AbortSignal) {
+  /** Replaces an endpoint's record; false where it is another by now, or gone: taken away by force, perhaps from elsewhere. */
+  async #replace(network: NetworkRecord, before: EndpointRecord, after: EndpointRecord, signal?: AbortSignal) {
+    if (!isDeepStrictEqual(this.#context.state.endpoints.get(before.id), before)) return false;
     const key = keys.endpoint(before.network, before.id);
     return this.#context.state.commit(network.scope, { unchanged: [key], puts: [{ key, value: after }] }, signal);
   }

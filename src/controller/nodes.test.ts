@@ -109,6 +109,40 @@ describe("what one node wrote", () => {
   });
 });
 
+describe("an attach that fails after another node took the endpoint away", () => {
+  const failing = async (meanwhile: (all: Awaited<ReturnType<typeof pair>>, endpoint: string) => Promise<unknown>) => {
+    const all = await pair();
+    const endpoint = await all.a.libnetwork.createEndpoint(all.network, { name: "svc" });
+    const sandbox = await all.a.libnetwork.createSandbox({ containerId: "container_0" });
+    all.a.kernel.apply = async () => {
+      await all.b.libnetwork.sync();
+      await meanwhile(all, endpoint.id);
+      const { libnetwork } = all.a;
+      const isHere = () => libnetwork.endpoints().some(({ node }) => node === libnetwork.node);
+      await eventually("the store has told it", () => !isHere());
+      throw new Error("no veth today");
+    };
+    await expect(all.a.libnetwork.attach(endpoint.id, sandbox.id)).rejects.toThrow("no veth today");
+    return { ...all, key: `global/endpoints/${all.network}/${endpoint.id}` };
+  };
+
+  it("does not bring it back", async () => {
+    const { global, b, network } = await failing(({ b }, id) => b.libnetwork.deleteEndpoint(id, { force: true }));
+    expect((await global.list("global/endpoint")).map(({ key }) => key)).toEqual([]);
+    expect(await b.libnetwork.createEndpoint(network, { name: "svc" })).toMatchObject({ addresses: ["10.0.0.2/24"] });
+  });
+
+  it("does not take it from who has it now", async () => {
+    const claim = { id: "f".repeat(64), node: "other", container: "c", interface: "eth0", order: 0, aliases: [] };
+    const { global, key } = await failing(async ({ global, network }, id) => {
+      const key = `global/endpoints/${network}/${id}`;
+      const value = (await global.get(key))?.value as Record<string, never>;
+      await global.transact({ puts: [{ key, value: { ...value, sandbox: claim } }] });
+    });
+    expect((await global.get(key))?.value).toMatchObject({ sandbox: claim });
+  });
+});
+
 describe("an endpoint attached on one node", () => {
   const attached = async () => {
     const all = await pair();

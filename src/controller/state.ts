@@ -14,7 +14,10 @@ export interface RecordChanges {
 }
 
 export interface Change {
-  /** Keys that must still be at the version last seen; where it does not exist yet, must still not exist. */
+  /**
+   * Keys that must still be at the version last seen; where it does not exist yet, must still not exist. A record must be known:
+   * one that is gone was there when the change was decided on, and putting it again would bring it back without its guards.
+   */
   readonly unchanged?: readonly string[];
   /** Keys that must not exist, whatever is known here: what is unique is so because the store says so. */
   readonly absent?: readonly string[];
@@ -102,6 +105,7 @@ export class State extends RecordIndex {
       // A record that cannot be read again would own its name and addresses for ever.
       if (reason !== undefined) throw badRequest("invalid-record", `invalid ${key.split("/")[0]}: ${reason}`);
     }
+    if ((change.unchanged ?? []).some((key) => isRecord(key) && this.version(scope, key) === 0)) return false;
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
       checks: [
@@ -294,7 +298,10 @@ export class State extends RecordIndex {
 const guardRooms: readonly string[] = ["network-names", "segments", "endpoint-names", "addresses", "containers"];
 const isGuard = (key: string): boolean => guardRooms.includes(key.slice(0, key.indexOf("/")));
 
-/** The id in the value of such a key. */
+const recordRooms: readonly string[] = ["networks", "endpoints", "sandboxes"];
+const isRecord = (key: string): boolean => recordRooms.includes(key.slice(0, key.indexOf("/")));
+
+/** The id in the value of a guard. */
 const ownerOf = (value: Json | undefined): string => {
   if (typeof value !== "object" || value === null) return "";
   const [owner] = Object.values(value);
