@@ -103,12 +103,13 @@ export class Namespaces {
   #create(path: string): void {
     try {
       unshareNetwork();
-      bindMount(Namespaces.#self, path);
       const socket = new NetlinkSocket();
       try {
         // By name, not by number: the loopback is 1 only by convention.
         const body = Buffer.concat([ifinfo({ flags: IFF_UP, change: IFF_UP }), attributeText0(3, "lo")]);
         socket.request({ type: rtm.SETLINK, body });
+        // Last, so that whoever finds a namespace here, after a crash at any moment, finds its loopback up.
+        bindMount(Namespaces.#self, path);
       } catch (error) {
         socket.close();
         throw error;
