@@ -1,5 +1,9 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { eventually } from "../own-host.ts";
 
 /** The built executable, run in the test's own host. */
 
@@ -34,31 +38,53 @@ export const ok = (...args: readonly string[]): string => {
   return stdout.replace(/\n$/, "");
 };
 
+const fileWithoutName = (): number => {
+  const directory = mkdtempSync(join(tmpdir(), "dnet-log-"));
+  const fd = openSync(join(directory, "log"), "a+");
+  rmSync(directory, { recursive: true });
+  return fd;
+};
+
+const readAll = (fd: number): string => {
+  const bytes = Buffer.alloc(fstatSync(fd).size);
+  return bytes.toString("utf8", 0, readSync(fd, bytes, 0, bytes.length, 0));
+};
+
 export class DaemonProcess {
   readonly #child: ChildProcess;
   readonly #exited: Promise<number | null>;
-  log = "";
+  readonly #log: number;
+  #lastLog: string | undefined;
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, log: number) {
     this.#child = child;
-    this.#exited = new Promise((resolve) => child.once("exit", (code) => resolve(code)));
-    child.stderr?.on("data", (chunk: Buffer) => {
-      this.log += chunk.toString();
-    });
+    this.#log = log;
+    this.#exited = new Promise((resolve) =>
+      child.once("exit", (code) => {
+        this.#lastLog = this.log;
+        closeSync(log);
+        resolve(code);
+      }),
+    );
   }
 
   /** Starts `dnet -d ARGS` and waits until it says that it is ready. */
   static async start(...args: readonly string[]): Promise<DaemonProcess> {
-    const child = spawn(executable, ["-d", ...args], { stdio: ["ignore", "ignore", "pipe"], env: environment() });
-    const daemon = new DaemonProcess(child);
-    const deadline = AbortSignal.timeout(30_000);
-    await new Promise<void>((resolve, reject) => {
-      const fail = () => reject(new Error(`the daemon did not become ready:\n${daemon.log}`));
-      child.stderr?.on("data", () => daemon.log.includes(" is ready") && resolve());
-      child.once("exit", fail);
-      deadline.addEventListener("abort", fail, { once: true });
-    });
-    return daemon;
+    const log = fileWithoutName();
+    const child = spawn(executable, ["-d", ...args], { stdio: ["ignore", "ignore", log], env: environment() });
+    const daemon = new DaemonProcess(child, log);
+    const running = () => child.exitCode === null && child.signalCode === null;
+    await eventually("ready, or ended", () => !running() || daemon.log.includes(" is ready"), 30_000).catch(() => {});
+    if (running() && daemon.log.includes(" is ready")) return daemon;
+    throw new Error(`the daemon did not become ready:\n${daemon.log}`);
+  }
+
+  /**
+   * All that it has logged until now. It is read from a file: what comes through a pipe would be seen only when this
+   * process's event loop turns, and not right after a command that was waited for.
+   */
+  get log(): string {
+    return this.#lastLog ?? readAll(this.#log);
   }
 
   get pid(): number {

@@ -57,8 +57,12 @@ describe("an overlay network on three hosts", () => {
     expect(await lab.overlay(1, "multihost", "bridge", "fdb", "show", "dev", "vxlan1")).toMatch(
       new RegExp(`${mac} dst 172.17.0.4 .*self permanent`),
     );
-    expect(lab.lab.host(1).log).toMatch(/Miss notification, l2 mac 02:42:0a:/);
-    expect(lab.lab.host(1).log).toMatch(/found no entry for the way to c2 on node dnet-2, expected one: added/);
+    for (const line of [
+      /Miss notification, l2 mac 02:42:0a:/,
+      /found no entry for the way to c2 on node dnet-2, expected one: added/,
+    ]) {
+      await eventually(`logged: ${line}`, () => line.test(lab.lab.host(1).log));
+    }
   });
 
   it("the packet filter of the network comes back after `nft flush ruleset`", async () => {
