@@ -4,6 +4,7 @@ import { option } from "../drivers/options.ts";
 import { NetworkError } from "../errors.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
+import { MemoryStore } from "../store/memory/memory-store.ts";
 import type { CreateNetwork } from "./model.ts";
 
 const ip = parseIp;
@@ -28,6 +29,25 @@ const filled = async () => {
   const sandbox = await libnetwork.createSandbox({ containerId: "c1" });
   return { ...opened, opened, libnetwork, kernel: opened.kernel, network, endpoint, sandbox };
 };
+
+it("an answer waits until what was written is on the disk, and the kernel does not", async () => {
+  const local = new MemoryStore();
+  const { libnetwork, kernel } = await openController({ stores: { local } });
+  const network = await libnetwork.createNetwork({ name: "net" });
+  const disk = Promise.withResolvers<void>();
+  Object.assign(local, { synced: () => disk.promise });
+  let answered = 0;
+  const answers = [
+    libnetwork.createSandbox({ containerId: "c1" }),
+    libnetwork.createEndpoint(network.id, { name: "svc" }),
+    libnetwork.deleteNetwork(absent).catch(() => undefined),
+  ].map((answer) => answer.then(() => answered++));
+  while (kernel.namespaces.size < 2 || libnetwork.endpoints().length < 1) await new Promise(setImmediate);
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  expect(answered).toBe(0);
+  disk.resolve();
+  await Promise.all(answers);
+});
 
 describe("the life of a service", () => {
   it("goes from network to sandbox and back, leaving nothing", async () => {

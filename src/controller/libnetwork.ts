@@ -117,6 +117,7 @@ export class Libnetwork implements Controller {
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
   readonly #examiner: Examiner;
+  readonly #synced: () => Promise<void>;
   #reconciling: Promise<void> = Promise.resolve();
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -143,6 +144,7 @@ export class Libnetwork implements Controller {
     const { stores, localStore, probe = hostProbe() } = options;
     this.#examiner = new Examiner({ context, presence: this.#presence, stores, localStore, probe });
     const { local, global } = stores;
+    this.#synced = async () => local.synced?.();
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
     const foreign = new ForeignChanges(context, {
@@ -221,6 +223,7 @@ export class Libnetwork implements Controller {
       libnetwork.#keeper.start();
       await context.conditions.watch();
       await libnetwork.#ensureDefaultNetwork();
+      await libnetwork.#synced();
       return libnetwork;
     } catch (error) {
       await libnetwork.#follower?.close();
@@ -274,6 +277,15 @@ export class Libnetwork implements Controller {
     }
   }
 
+  /** Does a change; its answer, also a refusal, comes when what it wrote is on the disk. */
+  async #durably<T>(change: () => Promise<T>): Promise<T> {
+    try {
+      return await change();
+    } finally {
+      await this.#synced();
+    }
+  }
+
   /** Id of this node: eight hex digits, kept in the local store. */
   get node(): string {
     return this.#context.instance;
@@ -288,11 +300,11 @@ export class Libnetwork implements Controller {
   }
 
   async createNetwork(request: CreateNetwork, signal?: AbortSignal): Promise<NetworkInfo> {
-    return networkInfo(await this.#networks.create(request, signal));
+    return this.#durably(async () => networkInfo(await this.#networks.create(request, signal)));
   }
 
   async deleteNetwork(id: string): Promise<void> {
-    await this.#networks.delete(id);
+    await this.#durably(() => this.#networks.delete(id));
   }
 
   endpoints(networkId?: string): readonly EndpointInfo[] {
@@ -312,15 +324,19 @@ export class Libnetwork implements Controller {
   }
 
   async createEndpoint(networkId: string, request: CreateEndpoint, signal?: AbortSignal): Promise<EndpointInfo> {
-    return endpointInfo(this.#context, await this.#endpoints.create(networkId, request, signal));
+    return this.#durably(async () =>
+      endpointInfo(this.#context, await this.#endpoints.create(networkId, request, signal)),
+    );
   }
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
-    const before = await this.#endpoints.delete(id, options.force ?? false, signal);
-    if (before.sandbox === undefined) return;
-    // The watch tells of what others change only.
-    await this.#presence.follow({ networks: [], endpoints: [{ before }] });
-    await this.#wayOut.adjust(before.sandbox.id);
+    await this.#durably(async () => {
+      const before = await this.#endpoints.delete(id, options.force ?? false, signal);
+      if (before.sandbox === undefined) return;
+      // The watch tells of what others change only.
+      await this.#presence.follow({ networks: [], endpoints: [{ before }] });
+      await this.#wayOut.adjust(before.sandbox.id);
+    });
   }
 
   async attach(
@@ -329,14 +345,16 @@ export class Libnetwork implements Controller {
     options: AttachOptions = {},
     signal?: AbortSignal,
   ): Promise<SandboxInfo> {
-    const sandbox = await this.#attachments.attach(endpointId, sandboxId, options, signal);
-    try {
-      await this.#wayOut.adjust(sandboxId);
-    } catch (error) {
-      await this.#undoAttach(endpointId, sandboxId);
-      throw error;
-    }
-    return sandboxInfo(this.#context, sandbox);
+    return this.#durably(async () => {
+      const sandbox = await this.#attachments.attach(endpointId, sandboxId, options, signal);
+      try {
+        await this.#wayOut.adjust(sandboxId);
+      } catch (error) {
+        await this.#undoAttach(endpointId, sandboxId);
+        throw error;
+      }
+      return sandboxInfo(this.#context, sandbox);
+    });
   }
 
   async #undoAttach(endpointId: string, sandboxId: string): Promise<void> {
@@ -349,8 +367,10 @@ export class Libnetwork implements Controller {
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    await this.#attachments.detach(endpointId, sandboxId, signal);
-    await this.#wayOut.adjust(sandboxId);
+    await this.#durably(async () => {
+      await this.#attachments.detach(endpointId, sandboxId, signal);
+      await this.#wayOut.adjust(sandboxId);
+    });
   }
 
   sandboxes(): readonly SandboxInfo[] {
@@ -362,11 +382,11 @@ export class Libnetwork implements Controller {
   }
 
   async createSandbox(request: CreateSandbox, signal?: AbortSignal): Promise<SandboxInfo> {
-    return sandboxInfo(this.#context, await this.#sandboxes.create(request, signal));
+    return this.#durably(async () => sandboxInfo(this.#context, await this.#sandboxes.create(request, signal)));
   }
 
   async deleteSandbox(id: string): Promise<void> {
-    await this.#sandboxes.delete(id);
+    await this.#durably(() => this.#sandboxes.delete(id));
   }
 
   explainNetwork(id: string): FirewallExplanation {
@@ -419,7 +439,8 @@ export class Libnetwork implements Controller {
   }
 
   async repair(nodes: readonly ClusterNode[], signal?: AbortSignal): Promise<RepairReport> {
-    return this.#examiner.repair(await this.#occasion(nodes, signal), () => this.#reconcile(signal));
+    const occasion = await this.#occasion(nodes, signal);
+    return this.#durably(() => this.#examiner.repair(occasion, () => this.#reconcile(signal)));
   }
 
   async collectGarbage(
@@ -427,7 +448,8 @@ export class Libnetwork implements Controller {
     request: GarbageRequest,
     signal?: AbortSignal,
   ): Promise<GarbageReport> {
-    return this.#examiner.collectGarbage(await this.#occasion(nodes, signal), request);
+    const occasion = await this.#occasion(nodes, signal);
+    return this.#durably(() => this.#examiner.collectGarbage(occasion, request));
   }
 
   /** Work to do when the controller is closed, after its own. */

@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdirSync, rmSync } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hostsFile, parseResolvConf, resolvConf, writeInPlace } from "../dns/files.ts";
 import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "../dns/name-table.ts";
@@ -63,7 +64,7 @@ export class SandboxNaming implements Naming {
   }
 
   async prepare(sandbox: SandboxRecord): Promise<void> {
-    await mkdir(join(this.#options.directory, sandbox.id), { recursive: true, mode: 0o755 });
+    mkdirSync(join(this.#options.directory, sandbox.id), { recursive: true, mode: 0o755 });
   }
 
   async open(sandbox: SandboxRecord, signal?: AbortSignal, fresh = false): Promise<void> {
@@ -237,7 +238,8 @@ export class SandboxNaming implements Naming {
   }
 
   async discard(sandboxId: string): Promise<void> {
-    await rm(join(this.#options.directory, sandboxId), { recursive: true, force: true });
+    // At once: as work of libuv's threads, a directory of two files is ten round trips.
+    rmSync(join(this.#options.directory, sandboxId), { recursive: true, force: true });
   }
 
   async directories(): Promise<readonly string[]> {

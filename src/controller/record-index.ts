@@ -13,19 +13,22 @@ import {
 } from "./records.ts";
 import { describeUnreadable, type UnreadableRecord } from "./unreadable-record.ts";
 
-const schemas = new Map<string, z.ZodType<NetworkRecord | EndpointRecord | SandboxRecord>>([
+const schemas = new Map<string, z.ZodType<Record>>([
   ["networks", networkRecord],
   ["endpoints", endpointRecord],
   ["sandboxes", sandboxRecord],
 ]);
 const schemaOf = (key: string) => schemas.get(key.slice(0, key.indexOf("/")));
-const reasonsOf = (error: z.ZodError): string =>
-  error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
 
-/** Why a value is no record of its key, or undefined where it is. */
-export const reasonAgainst = (key: string, value: Json): string | undefined => {
+/** What the value of a key is: a record, nothing that is kept in records (a guard), or why it should be a record and is none. */
+export type ParsedValue = { readonly record?: Record } | { readonly reason: string };
+type Record = NetworkRecord | EndpointRecord | SandboxRecord;
+
+export const parseValue = (key: string, value: Json): ParsedValue => {
   const parsed = schemaOf(key)?.safeParse(value);
-  return parsed?.error && reasonsOf(parsed.error);
+  if (!parsed) return {};
+  if (parsed.success) return { record: parsed.data };
+  return { reason: parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ") };
 };
 
 /** Networks that are remembered after they are gone. */
@@ -110,11 +113,12 @@ export class RecordIndex {
 
   /**
    * Takes a record in, in place of what was at its key.
+   * @param parsed the value as `parseValue` read it, where that was done already
    * @returns why it was refused, where it does not fit: then nothing is at its key
    */
-  protected putRecord(scope: Scope, key: string, value: Json): string | undefined {
+  protected putRecord(scope: Scope, key: string, value: Json, parsed = parseValue(key, value)): string | undefined {
     this.deleteRecord(key);
-    const reason = this.#put(scope, key, value);
+    const reason = this.#put(scope, key, parsed);
     if (reason === undefined) return undefined;
     const record = describeUnreadable(scope, key, value, reason);
     this.#unreadable.set(key, record);
@@ -122,11 +126,10 @@ export class RecordIndex {
     return reason;
   }
 
-  #put(scope: Scope, key: string, value: Json): string | undefined {
-    const parsed = schemaOf(key)?.safeParse(value);
-    if (!parsed) return undefined;
-    if (!parsed.success) return reasonsOf(parsed.error);
-    const record = parsed.data;
+  #put(scope: Scope, key: string, parsed: ParsedValue): string | undefined {
+    if ("reason" in parsed) return parsed.reason;
+    const { record } = parsed;
+    if (!record) return undefined;
     if (!key.endsWith(`/${record.id}`)) return "id: not the one of its key";
     if ("driver" in record) {
       if (record.scope !== scope) return `scope: ${record.scope} in the store of scope ${scope}`;

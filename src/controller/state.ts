@@ -3,7 +3,7 @@ import type { Scope } from "../drivers/driver.ts";
 import { badRequest, NetworkError, noService } from "../errors.ts";
 import type { AddressSet } from "../ipam/ipam.ts";
 import type { Json, Store, StoreEntry, Transaction, WatchEvent } from "../store/store.ts";
-import { RecordIndex, reasonAgainst } from "./record-index.ts";
+import { type ParsedValue, parseValue, RecordIndex } from "./record-index.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 import { refuseUnreadable } from "./unreadable-record.ts";
 
@@ -100,11 +100,12 @@ export class State extends RecordIndex {
    * the bounds of its schema
    */
   async commit(scope: Scope, change: Change, signal?: AbortSignal): Promise<boolean> {
-    for (const { key, value } of change.puts ?? []) {
-      const reason = reasonAgainst(key, value);
+    const parsed = (change.puts ?? []).map(({ key, value }) => {
+      const found = parseValue(key, value);
       // A record that cannot be read again would own its name and addresses for ever.
-      if (reason !== undefined) throw badRequest("invalid-record", `invalid ${key.split("/")[0]}: ${reason}`);
-    }
+      if ("reason" in found) throw badRequest("invalid-record", `invalid ${key.split("/")[0]}: ${found.reason}`);
+      return found;
+    });
     if ((change.unchanged ?? []).some((key) => isRecord(key) && this.version(scope, key) === 0)) return false;
     const full = (key: string) => `${scope}/${key}`;
     const transaction: Transaction = {
@@ -148,7 +149,9 @@ export class State extends RecordIndex {
       version = found;
     }
     for (const key of change.deletes ?? []) this.#delete(scope, key, version);
-    for (const { key, value } of change.puts ?? []) this.#put(scope, key, { key: full(key), value, version });
+    for (const [n, { key, value }] of (change.puts ?? []).entries()) {
+      this.#put(scope, key, { key: full(key), value, version }, parsed[n]);
+    }
     return true;
   }
 
@@ -281,9 +284,9 @@ export class State extends RecordIndex {
     );
   }
 
-  #put(scope: Scope, key: string, entry: StoreEntry): void {
+  #put(scope: Scope, key: string, entry: StoreEntry, parsed?: ParsedValue): void {
     this.#versions.set(`${scope}/${key}`, entry.version);
-    const invalid = this.putRecord(scope, key, entry.value);
+    const invalid = this.putRecord(scope, key, entry.value, parsed);
     if (invalid !== undefined) this.#onInvalid(entry.key, invalid);
   }
 

@@ -72,6 +72,12 @@ export interface Store {
    */
   transact(transaction: Transaction, signal?: AbortSignal): Promise<TransactionResult>;
   /**
+   * Where there is one: `transact` answers when the change survives the death of the process, this when all that it answered
+   * before survives that of the machine too. Without it, `transact` promises both.
+   * @throws NetworkError `store-unavailable` where the disk fails
+   */
+  synced?(): Promise<void>;
+  /**
    * Version of the newest transaction that had finished, by anybody, when the call began: a watch that has come that far has
    * told everything that was written before. Costs one round trip, whatever the store holds.
    */

@@ -3,6 +3,7 @@ import {
   closeSync,
   copyFileSync,
   existsSync,
+  fsyncSync,
   openSync,
   readdirSync,
   renameSync,
@@ -16,6 +17,7 @@ import { checkTransaction, closedStore, prefixEnd } from "../checks.ts";
 import { LeaseBook, systemClock } from "../lease-book.ts";
 import type { Json, Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
 import { WatchHub } from "../watch-hub.ts";
+import { LogSync } from "./log-sync.ts";
 import { copyPath, StoreCopy } from "./store-copy.ts";
 import { hasLostCommits } from "./wal-loss.ts";
 
@@ -48,8 +50,9 @@ interface Row {
 }
 
 /**
- * The embedded store: one SQLite file, written ahead (WAL) and synced at every commit, so that what was acknowledged survives
- * a crash of the process and of the machine. One process at a time has it open.
+ * The embedded store: one SQLite file, written ahead (WAL). What was committed survives the death of the process; what `synced`
+ * has confirmed, that of the machine. The log is brought to the disk beside other work, from the commit on: a machine that
+ * dies takes the kernel's objects with it, so nothing but an answer has to wait for the disk. One process at a time has the file.
  */
 export class SqliteStore implements Store {
   readonly #database: DatabaseSync;
@@ -62,14 +65,19 @@ export class SqliteStore implements Store {
     >
   >;
   readonly #copy: StoreCopy | undefined;
+  /** Descriptor of the write-ahead log. */
+  readonly #log: number;
+  readonly #sync: LogSync;
   #closed = false;
   /** Set where the file was damaged when it was opened. */
   replaced: Replaced | undefined;
   /** Why the last transaction could not be written; undefined since one could. */
-  trouble: string | undefined;
+  #trouble: string | undefined;
 
-  private constructor(database: DatabaseSync, copy: StoreCopy | undefined) {
+  private constructor(database: DatabaseSync, log: number, copy: StoreCopy | undefined) {
     this.#database = database;
+    this.#log = log;
+    this.#sync = new LogSync(log);
     this.#copy = copy;
     const prepare = (sql: string) => database.prepare(sql);
     this.#statements = {
@@ -86,6 +94,11 @@ export class SqliteStore implements Store {
       rollback: prepare("ROLLBACK"),
     };
     this.#leases = new LeaseBook(systemClock, (lease) => this.#expire(lease));
+  }
+
+  /** Why nothing can be written now; undefined while it can. */
+  get trouble(): string | undefined {
+    return this.#sync.failure ?? this.#trouble;
   }
 
   /**
@@ -167,7 +180,7 @@ export class SqliteStore implements Store {
           hint: "use that version, or another dataDir",
         });
       }
-      database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+      database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
       const { quick_check: health } = database.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
       // Several lines, the first of which names the database.
       const reason = health.replace(/^\*{3} in database main \*{3}\s*/, "").replaceAll(/\s+/g, " ");
@@ -185,7 +198,7 @@ export class SqliteStore implements Store {
         COMMIT;
       `);
       const log = options.log ?? (() => undefined);
-      return new SqliteStore(database, options.copy ? new StoreCopy(database, path, log) : undefined);
+      return new SqliteStore(database, openLog(path), options.copy ? new StoreCopy(database, path, log) : undefined);
     } catch (error) {
       database.close();
       throw error;
@@ -242,21 +255,27 @@ export class SqliteStore implements Store {
   }
 
   #atomically<T>(work: () => T): T {
+    if (this.#sync.failure !== undefined) throw this.#sync.refusal();
     this.#statements.begin.run();
     try {
       const result = work();
       this.#statements.commit.run();
-      this.trouble = undefined;
+      this.#sync.changed();
+      this.#trouble = undefined;
       this.#copy?.changed();
       return result;
     } catch (cause) {
       if (this.#database.isTransaction) this.#statements.rollback.run();
-      this.trouble = errorText(cause);
+      this.#trouble = errorText(cause);
       throw noService("store-unavailable", `the embedded store could not write: ${errorText(cause)}`, {
         cause,
         hint: "is the disk full or read-only?",
       });
     }
+  }
+
+  async synced(): Promise<void> {
+    await this.#sync.done();
   }
 
   async version(): Promise<number> {
@@ -295,6 +314,9 @@ export class SqliteStore implements Store {
     this.#leases.close();
     this.#hub.close();
     await this.#copy?.close();
+    await this.#sync.idle();
+    closeSync(this.#log);
+    // It writes the log back into the file, and syncs both.
     this.#database.close();
   }
 
@@ -302,6 +324,19 @@ export class SqliteStore implements Store {
     if (this.#closed) throw closedStore();
   }
 }
+
+/** The write-ahead log of a file that is open; its name in the directory is on the disk when this returns. */
+const openLog = (path: string): number => {
+  const log = openSync(`${path}-wal`, "r+");
+  const directory = openSync(dirname(path), "r");
+  try {
+    fsyncSync(log);
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+  return log;
+};
 
 const entry = (row: Row): StoreEntry => ({
   key: Buffer.from(row.key).toString("utf8"),
