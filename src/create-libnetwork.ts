@@ -1,10 +1,11 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { HostPlace } from "./controller/assemble.ts";
 import type { Log } from "./controller/context.ts";
 import { namespaceOf } from "./controller/context.ts";
 import { FileCopy } from "./controller/global-copy.ts";
-import { type HostPlace, Libnetwork } from "./controller/libnetwork.ts";
+import { Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
 import type { PresenceOptions } from "./controller/presence-keeper.ts";
 import type { GatewayNetwork } from "./controller/way-out.ts";

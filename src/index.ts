@@ -4,8 +4,9 @@ export { type Advertise, advertiseAddress } from "./cluster/advertise.ts";
 export { Cluster } from "./cluster/cluster.ts";
 export type { ClusterOptions, SerfOptions } from "./cluster/cluster-options.ts";
 export type { ClusterNode } from "./cluster/merge-nodes.ts";
+export type { LibnetworkOptions } from "./controller/assemble.ts";
 export type { Log } from "./controller/context.ts";
-export { Libnetwork, type LibnetworkOptions } from "./controller/libnetwork.ts";
+export { Libnetwork } from "./controller/libnetwork.ts";
 export type {
   Controller,
   CreateEndpoint,

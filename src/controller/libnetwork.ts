@@ -1,41 +1,26 @@
-import { randomBytes } from "node:crypto";
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
-import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
-import { option } from "../drivers/options.ts";
-import { badRequest, errorText, NetworkError } from "../errors.ts";
-import type { AddressSet, Ipam } from "../ipam/ipam.ts";
+import { badRequest } from "../errors.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
-import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
-import type { Kernel } from "../linux/kernel.ts";
-import type { MissWatch } from "../linux/miss-watch.ts";
-import { hostNamespace } from "../linux/plan.ts";
-import type { Prefix } from "../net/prefix.ts";
-import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
-import type { LocalStore } from "../store/sqlite/local-store.ts";
-import type { Store, TransactionResult } from "../store/store.ts";
+import { hostProbe } from "../linux/host-probe.ts";
+import { assembleContext, type LibnetworkOptions } from "./assemble.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
   driverNetwork,
-  idOfMark,
-  type Log,
-  type Naming,
   requireEndpoint,
   requireNetwork,
   requireSandbox,
   usableDriver,
 } from "./context.ts";
+import { ensureDefaultNetwork } from "./default-network.ts";
 import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { Examiner, type Occasion } from "./examiner.ts";
 import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
-import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { GarbageReport, GarbageRequest } from "./garbage.ts";
 import type { GlobalCopy } from "./global-copy.ts";
-import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
-import { Locks } from "./locks.ts";
 import type {
   AttachOptions,
   Controller,
@@ -49,56 +34,14 @@ import type {
   Stale,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
-import { PortPublisher } from "./port-publisher.ts";
 import { Presence } from "./presence.ts";
-import { PresenceKeeper, type PresenceOptions } from "./presence-keeper.ts";
+import { PresenceKeeper } from "./presence-keeper.ts";
 import { reconcile } from "./reconcile.ts";
 import { SandboxManager } from "./sandbox-manager.ts";
-import { State } from "./state.ts";
 import { trace } from "./trace.ts";
 import type { Trace } from "./trace-model.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
-import { type GatewayNetwork, WayOut } from "./way-out.ts";
-import { spoofPart } from "./wiring.ts";
-
-export type HostPlace = Omit<DriverHost, "namespaceDir" | "firewall">;
-
-export interface LibnetworkOptions {
-  readonly stores: Readonly<Record<Scope, Store>>;
-  readonly kernel: Kernel;
-  readonly drivers: readonly NetworkDriver[];
-  readonly ipam: Ipam;
-  readonly newAddressSet: () => AddressSet;
-  /** Makes what keeps names and files of sandboxes, given the records it reads. */
-  readonly naming: (state: State) => Naming;
-  /** Directory of namespace files: `/var/run/docker/netns`. */
-  readonly namespaceDir: string;
-  /** Takes ports of the host; by sockets where absent. */
-  readonly portSockets?: PortSockets;
-  readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
-  /** `none` leaves packets alone: no NAT, no isolation. */
-  readonly firewall?: "nftables" | "none";
-  /** Made at the start where it is missing; an empty name makes none. */
-  readonly defaultNetwork?: string;
-  readonly defaultDriver?: string;
-  /** Where this node is among the hosts that a network spans; without it such networks cannot be joined here. */
-  readonly place?: HostPlace;
-  /** By which sandboxes get out whose networks have no way out; without it they do not. */
-  readonly gateway?: GatewayNetwork;
-  readonly presence?: PresenceOptions;
-  /** Tells which endpoints elsewhere packets miss; without it, those that the kernel does not know stay unknown until the next look. */
-  readonly misses?: MissWatch;
-  /** What people call a node, given its id. */
-  readonly nodeName?: (node: string) => string;
-  /** Keeps what the shared store said last, for a start without it. */
-  readonly copy?: GlobalCopy;
-  /** What is wrong with the local store. */
-  readonly localStore?: Pick<LocalStore, "replaced" | "trouble">;
-  /** What is read of the host when it is examined. */
-  readonly probe?: HostProbe;
-  readonly log?: Log;
-  readonly signal?: AbortSignal;
-}
+import { WayOut } from "./way-out.ts";
 
 /** Milliseconds that closing waits for operations under way. */
 const closeDeadline = 10_000;
@@ -165,55 +108,8 @@ export class Libnetwork implements Controller {
 
   /** Reads the store, makes the kernel match it, and makes the default network where it is missing. */
   static async open(options: LibnetworkOptions): Promise<Libnetwork> {
-    const log = options.log ?? (() => undefined);
-    const state = new State({
-      stores: options.stores,
-      newAddressSet: options.newAddressSet,
-      onInvalid: (key, reason) => log("error", `ignored record ${key}: ${reason}`),
-    });
-    await state.load("local", options.signal);
-    const instance = await instanceId(options.stores.local, options.signal);
-    const { kernel } = options;
-    const locks = new Locks();
-    const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
-    const context: Context = {
-      state,
-      kernel,
-      drivers: new Map(options.drivers.map((driver) => [driver.name, driver])),
-      ipam: options.ipam,
-      locks,
-      naming: options.naming(state),
-      log,
-      instance,
-      host: options.place && {
-        ...options.place,
-        namespaceDir: options.namespaceDir,
-        firewall: options.firewall !== "none",
-      },
-      gateway: options.gateway,
-      nodeName: options.nodeName ?? ((node) => node),
-      namespaceDir: options.namespaceDir,
-      defaultNetwork: options.defaultNetwork ?? "bridge",
-      defaultDriver: options.defaultDriver ?? "bridge",
-      avoid: options.avoid,
-      ports:
-        table === undefined
-          ? undefined
-          : new PortPublisher({
-              state,
-              kernel,
-              table: `${table}_ports`,
-              firewall: table,
-              sockets: options.portSockets ?? new KernelPortSockets(kernel),
-              locks,
-              log,
-            }),
-      firewallTable: table,
-      conditions: new HostConditions({ kernel, log, subnets: () => ownSubnets(context) }),
-      firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
-    };
-    if (table !== undefined) context.firewall.register(spoofPart(context, table));
-    if (context.ports) context.firewall.register(context.ports);
+    const context = await assembleContext(options);
+    const { log } = context;
     const libnetwork = new Libnetwork(context, options);
     try {
       await libnetwork.#examiner.begin();
@@ -222,7 +118,7 @@ export class Libnetwork implements Controller {
       await libnetwork.#reconcile(options.signal);
       libnetwork.#keeper.start();
       await context.conditions.watch();
-      await libnetwork.#ensureDefaultNetwork();
+      await ensureDefaultNetwork(context, (request) => libnetwork.#networks.create(request));
       await libnetwork.#synced();
       return libnetwork;
     } catch (error) {
@@ -258,23 +154,6 @@ export class Libnetwork implements Controller {
 
   async sync(signal?: AbortSignal): Promise<Stale | undefined> {
     return this.#follower?.sync(signal);
-  }
-
-  async #ensureDefaultNetwork(): Promise<void> {
-    const { defaultNetwork: name, defaultDriver: driver, state, kernel, log } = this.#context;
-    if (name === "" || state.networkNamed(name)) return;
-    const options: Record<string, string> = {};
-    if (driver === "bridge" && name === "bridge") {
-      const host = await kernel.observe(hostNamespace);
-      const present = host?.links.find((link) => link.name === "docker0");
-      if (!present || idOfMark(this.#context, present.alias) !== undefined) options[option.bridgeName] = "docker0";
-      else log("warning", "docker0 belongs to another program: the default network gets a bridge of its own name");
-    }
-    try {
-      await this.createNetwork({ name, driver, options });
-    } catch (error) {
-      log("warning", `default network ${name} could not be made: ${errorText(error)}`);
-    }
   }
 
   /** Does a change; its answer, also a refusal, comes when what it wrote is on the disk. */
@@ -471,30 +350,3 @@ export class Libnetwork implements Controller {
     for (const work of this.#closing.splice(0)) await work();
   }
 }
-
-/** Subnets of networks that are bridges of this host. */
-const ownSubnets = (context: Context): readonly OwnSubnet[] =>
-  [...context.state.networks.values()].flatMap((record) => {
-    const part = usableDriver(context, record)?.firewall(driverNetwork(context, record));
-    if (!part) return [];
-    return part.subnets.map((pool) => ({ network: record.name, pool, devices: [part.bridge] }));
-  });
-
-/** What tells this daemon's kernel objects from another's: made once, kept in the local store. */
-const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> => {
-  const key = "host/instance";
-  const found = (await store.get(key, signal))?.value;
-  if (typeof found === "string" && /^[0-9a-f]{8}$/.test(found)) return found;
-  const id = randomBytes(4).toString("hex");
-  let result: TransactionResult;
-  try {
-    result = await store.transact({ puts: [{ key, value: id }] }, signal);
-  } catch (error) {
-    // Nothing can be made then that would carry it.
-    if (error instanceof NetworkError && error.code === "store-read-only") return id;
-    throw error;
-  }
-  if (!result.ok)
-    throw new NetworkError("no-service", "store-unavailable", "the local store refused to keep this host's identity");
-  return id;
-};

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Advertise, advertiseAddress } from "../cluster/advertise.ts";
 import { Cluster } from "../cluster/cluster.ts";
 import { findProgram } from "../cluster/serf/agent.ts";
-import type { HostPlace } from "../controller/libnetwork.ts";
+import type { HostPlace } from "../controller/assemble.ts";
 import { noService } from "../errors.ts";
 import type { Observed } from "../linux/kernel.ts";
 import { addressOf } from "../net/prefix.ts";

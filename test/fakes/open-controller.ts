@@ -1,4 +1,5 @@
-import { Libnetwork, type LibnetworkOptions } from "../../src/controller/libnetwork.ts";
+import type { LibnetworkOptions } from "../../src/controller/assemble.ts";
+import { Libnetwork } from "../../src/controller/libnetwork.ts";
 import { bridgeDriver } from "../../src/drivers/bridge/bridge-driver.ts";
 import type { Scope } from "../../src/drivers/driver.ts";
 import { hostDriver } from "../../src/drivers/host/host-driver.ts";
