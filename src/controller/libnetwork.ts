@@ -1,14 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
-import { option } from "../drivers/options.ts";
-import { badRequest, errorText, NetworkError } from "../errors.ts";
+import { badRequest, NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import type { MissWatch } from "../linux/miss-watch.ts";
-import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
 import type { LocalStore } from "../store/sqlite/local-store.ts";
@@ -17,7 +15,6 @@ import { AttachmentManager } from "./attachment-manager.ts";
 import {
   type Context,
   driverNetwork,
-  idOfMark,
   type Log,
   type Naming,
   requireEndpoint,
@@ -25,6 +22,7 @@ import {
   requireSandbox,
   usableDriver,
 } from "./context.ts";
+import { ensureDefaultNetwork } from "./default-network.ts";
 import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { Examiner, type Occasion } from "./examiner.ts";
@@ -34,7 +32,7 @@ import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { GarbageReport, GarbageRequest } from "./garbage.ts";
 import type { GlobalCopy } from "./global-copy.ts";
-import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
+import { HostConditions } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
 import type {
   AttachOptions,
@@ -49,6 +47,7 @@ import type {
   Stale,
 } from "./model.ts";
 import { NetworkManager } from "./network-manager.ts";
+import { bridgedNetworks, ownSubnets } from "./other-programs.ts";
 import { PortPublisher } from "./port-publisher.ts";
 import { Presence } from "./presence.ts";
 import { PresenceKeeper, type PresenceOptions } from "./presence-keeper.ts";
@@ -171,7 +170,7 @@ export class Libnetwork implements Controller {
     });
     await state.load("local", options.signal);
     const instance = await instanceId(options.stores.local, options.signal);
-    const { kernel } = options;
+    const { kernel, probe = hostProbe() } = options;
     const locks = new Locks();
     const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
     const context: Context = {
@@ -207,7 +206,16 @@ export class Libnetwork implements Controller {
               log,
             }),
       firewallTable: table,
-      conditions: new HostConditions({ kernel, log, subnets: () => ownSubnets(context) }),
+      conditions: new HostConditions({
+        kernel,
+        log,
+        subnets: () => ownSubnets(context),
+        others: {
+          networks: () => bridgedNetworks(context),
+          probe,
+          defaultNetwork: options.defaultNetwork ?? "bridge",
+        },
+      }),
       firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
     if (table !== undefined) context.firewall.register(spoofPart(context, table));
@@ -220,7 +228,8 @@ export class Libnetwork implements Controller {
       await libnetwork.#reconcile(options.signal);
       libnetwork.#keeper.start();
       await context.conditions.watch();
-      await libnetwork.#ensureDefaultNetwork();
+      await ensureDefaultNetwork(context, probe, (request) => libnetwork.createNetwork(request));
+      context.conditions.lookAtOthers();
       return libnetwork;
     } catch (error) {
       await libnetwork.#follower?.close();
@@ -255,23 +264,6 @@ export class Libnetwork implements Controller {
 
   async sync(signal?: AbortSignal): Promise<Stale | undefined> {
     return this.#follower?.sync(signal);
-  }
-
-  async #ensureDefaultNetwork(): Promise<void> {
-    const { defaultNetwork: name, defaultDriver: driver, state, kernel, log } = this.#context;
-    if (name === "" || state.networkNamed(name)) return;
-    const options: Record<string, string> = {};
-    if (driver === "bridge" && name === "bridge") {
-      const host = await kernel.observe(hostNamespace);
-      const present = host?.links.find((link) => link.name === "docker0");
-      if (!present || idOfMark(this.#context, present.alias) !== undefined) options[option.bridgeName] = "docker0";
-      else log("warning", "docker0 belongs to another program: the default network gets a bridge of its own name");
-    }
-    try {
-      await this.createNetwork({ name, driver, options });
-    } catch (error) {
-      log("warning", `default network ${name} could not be made: ${errorText(error)}`);
-    }
   }
 
   /** Id of this node: eight hex digits, kept in the local store. */
@@ -451,13 +443,6 @@ export class Libnetwork implements Controller {
 }
 
 /** Subnets of networks that are bridges of this host. */
-const ownSubnets = (context: Context): readonly OwnSubnet[] =>
-  [...context.state.networks.values()].flatMap((record) => {
-    const part = usableDriver(context, record)?.firewall(driverNetwork(context, record));
-    if (!part) return [];
-    return part.subnets.map((pool) => ({ network: record.name, pool, devices: [part.bridge] }));
-  });
-
 /** What tells this daemon's kernel objects from another's: made once, kept in the local store. */
 const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> => {
   const key = "host/instance";
