@@ -6,7 +6,7 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test chaos demo demo-single bench setup packages clean
+.PHONY: help build check check-types check-lint check-unit test chaos demo demo-single bench setup packages test-packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
 	@echo "make demo     two hosts with a store, an overlay network across them, ping (as root; under 30 s after the install)"
@@ -28,6 +28,10 @@ packages:
 	@scripts/packages.sh
 	@scripts/consul.sh || true
 
+# For tests beside a real Docker; nothing else needs it.
+test-packages: packages
+	@scripts/packages.sh dockerd:docker.io busybox:busybox-static
+
 build: setup
 	@$(RUN) node scripts/build.ts
 
@@ -47,7 +51,7 @@ check-lint:
 check-unit:
 	@$(RUN) $(BIN)/vitest run --project unit
 
-test: check packages build
+test: check test-packages build
 	@$(RUN) $(BIN)/vitest run --project root --maxWorkers=3
 
 chaos: build packages

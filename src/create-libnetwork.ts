@@ -7,6 +7,7 @@ import { namespaceOf } from "./controller/context.ts";
 import { FileCopy } from "./controller/global-copy.ts";
 import { Libnetwork } from "./controller/libnetwork.ts";
 import { SandboxNaming } from "./controller/naming.ts";
+import { dockerIsHere, dockerPool } from "./controller/other-programs.ts";
 import type { PresenceOptions } from "./controller/presence-keeper.ts";
 import type { GatewayNetwork } from "./controller/way-out.ts";
 import { parseResolvConf } from "./dns/files.ts";
@@ -22,6 +23,7 @@ import { errorText } from "./errors.ts";
 import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
+import { hostProbe } from "./linux/host-probe.ts";
 import type { Kernel, Observed } from "./linux/kernel.ts";
 import { NetlinkMissWatch } from "./linux/netlink-miss-watch.ts";
 import { hostNamespace } from "./linux/plan.ts";
@@ -97,6 +99,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
     },
   });
   const namespaceDir = join(execRoot, "netns");
+  const probe = hostProbe();
   const close = async () => {
     await kernel.close();
     await local.close();
@@ -129,7 +132,11 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
           log,
         }),
       namespaceDir,
-      avoid: (signal) => hostPrefixes(kernel, signal),
+      avoid: async (signal) => [
+        ...(await hostPrefixes(kernel, signal)),
+        ...((await dockerIsHere(probe)) ? [dockerPool] : []),
+      ],
+      probe,
       ...(options.firewall !== undefined && { firewall: options.firewall }),
       ...(options.defaultNetwork !== undefined && { defaultNetwork: options.defaultNetwork }),
       ...(options.defaultDriver !== undefined && { defaultDriver: options.defaultDriver }),

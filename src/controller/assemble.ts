@@ -2,18 +2,19 @@ import { randomBytes } from "node:crypto";
 import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
-import type { HostProbe } from "../linux/host-probe.ts";
+import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import type { MissWatch } from "../linux/miss-watch.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
 import type { LocalStore } from "../store/sqlite/local-store.ts";
 import type { Store, TransactionResult } from "../store/store.ts";
-import { type Context, driverNetwork, type Log, type Naming, usableDriver } from "./context.ts";
+import type { Context, Log, Naming } from "./context.ts";
 import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import type { GlobalCopy } from "./global-copy.ts";
-import { HostConditions, type OwnSubnet } from "./host-conditions.ts";
+import { HostConditions } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
+import { bridgedNetworks, ownSubnets } from "./other-programs.ts";
 import { PortPublisher } from "./port-publisher.ts";
 import type { PresenceOptions } from "./presence-keeper.ts";
 import { State } from "./state.ts";
@@ -69,12 +70,14 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
   });
   await state.load("local", options.signal);
   const instance = await instanceId(options.stores.local, options.signal);
-  const { kernel } = options;
+  const { kernel, probe = hostProbe() } = options;
+  const defaultNetwork = options.defaultNetwork ?? "bridge";
   const locks = new Locks();
   const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
   const context: Context = {
     state,
     kernel,
+    probe,
     drivers: new Map(options.drivers.map((driver) => [driver.name, driver])),
     ipam: options.ipam,
     locks,
@@ -89,7 +92,7 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
     gateway: options.gateway,
     nodeName: options.nodeName ?? ((node) => node),
     namespaceDir: options.namespaceDir,
-    defaultNetwork: options.defaultNetwork ?? "bridge",
+    defaultNetwork,
     defaultDriver: options.defaultDriver ?? "bridge",
     avoid: options.avoid,
     ports:
@@ -105,21 +108,18 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
             log,
           }),
     firewallTable: table,
-    conditions: new HostConditions({ kernel, log, subnets: () => ownSubnets(context) }),
+    conditions: new HostConditions({
+      kernel,
+      log,
+      subnets: () => ownSubnets(context),
+      others: { networks: () => bridgedNetworks(context), probe, defaultNetwork },
+    }),
     firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
   };
   if (table !== undefined) context.firewall.register(spoofPart(context, table));
   if (context.ports) context.firewall.register(context.ports);
   return context;
 };
-
-/** Subnets of networks that are bridges of this host. */
-const ownSubnets = (context: Context): readonly OwnSubnet[] =>
-  [...context.state.networks.values()].flatMap((record) => {
-    const part = usableDriver(context, record)?.firewall(driverNetwork(context, record));
-    if (!part) return [];
-    return part.subnets.map((pool) => ({ network: record.name, pool, devices: [part.bridge] }));
-  });
 
 /** What tells this daemon's kernel objects from another's: made once, kept in the local store. */
 const instanceId = async (store: Store, signal?: AbortSignal): Promise<string> => {

@@ -1,6 +1,7 @@
 import type { DriverEndpoint, DriverHost, DriverNetwork, NetworkDriver } from "../drivers/driver.ts";
 import { badRequest, type NetworkError, noService, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
+import type { HostProbe } from "../linux/host-probe.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
@@ -47,6 +48,8 @@ export interface Naming {
 export interface Context {
   readonly state: State;
   readonly kernel: Kernel;
+  /** What is read of the host beside the kernel's network. */
+  readonly probe: HostProbe;
   readonly drivers: ReadonlyMap<string, NetworkDriver>;
   readonly ipam: Ipam;
   readonly locks: Locks;

@@ -3,7 +3,7 @@ import { openController } from "../../test/fakes/open-controller.ts";
 import { option } from "../drivers/options.ts";
 import { NetworkError } from "../errors.ts";
 import { parseIp } from "../net/ip.ts";
-import { parsePrefix } from "../net/prefix.ts";
+import { type InterfaceAddress, parsePrefix } from "../net/prefix.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";
 import type { CreateNetwork } from "./model.ts";
 
@@ -555,6 +555,26 @@ describe("address spaces", () => {
     await libnetwork.createNetwork({ name: "a", subnets });
     await libnetwork.createNetwork({ name: "b", driver: "test", subnets });
     expect((await libnetwork.createNetwork({ name: "c", driver: "test" })).subnets[0]?.pool).toBe("10.0.1.0/24");
+  });
+
+  it("refuse a subnet that another link of the host has, or a part of it; a part of a larger one is given", async () => {
+    const { libnetwork, kernel, stores } = await openController();
+    await kernel.apply([
+      { op: "link.add", namespace: "host", link: { kind: "bridge", name: "lan0" } },
+      { op: "address.add", namespace: "host", device: "lan0", address: "10.1.2.3/24" as InterfaceAddress },
+    ]);
+    const create = (name: string, pool: string) =>
+      libnetwork.createNetwork({ name, subnets: [{ pool: parsePrefix(pool) }] });
+    for (const pool of ["10.1.2.0/24", "10.1.0.0/16"]) {
+      await expect(create("web", pool)).rejects.toMatchObject({
+        code: "pool-on-host",
+        message: `subnet ${pool} is on this host already: lan0 has 10.1.2.3/24`,
+      });
+    }
+    expect((await stores.local.list("local/")).map(({ key }) => key)).toEqual([]);
+    await create("part", "10.1.2.128/25");
+    // Its own bridge is none of others'.
+    await create("web", "10.1.3.0/24");
   });
 
   it("give both families to a network with IPv6, and avoid the host's routes", async () => {

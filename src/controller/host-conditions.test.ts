@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { FakeKernel } from "../../test/fakes/fake-kernel.ts";
+import { FakeProbe } from "../../test/fakes/fake-probe.ts";
 import { openController } from "../../test/fakes/open-controller.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
@@ -27,7 +28,13 @@ describe("routes of the host", () => {
     it("are warned of once, and again when they come back", async () => {
       const kernel = new FakeKernel();
       const log: string[] = [];
-      const conditions = new HostConditions({ kernel, log: (_level, text) => log.push(text), subnets: () => subnets });
+      const others = { networks: () => [], probe: new FakeProbe(), defaultNetwork: "bridge" };
+      const conditions = new HostConditions({
+        kernel,
+        log: (_level, text) => log.push(text),
+        subnets: () => subnets,
+        others,
+      });
       await conditions.watch();
       const vpn = { to: parsePrefix("172.16.0.0/12"), via: parseIp("10.8.0.1"), device: "tun0" };
       for (const routes of [[vpn], [vpn], [], [vpn]]) {
@@ -63,5 +70,86 @@ describe("the kernel's table of neighbours", () => {
     }
     await libnetwork.close();
     expect(lines.filter(({ message }) => message.includes("nearly full"))).toHaveLength(1);
+  });
+});
+
+describe("other programs", () => {
+  const drop = {
+    chain: "ip filter FORWARD",
+    families: [4],
+    program: "docker",
+    from: ["docker0"],
+    to: ["docker0"],
+  } as const;
+
+  it("whose chain drops what is forwarded are named once, with what lets the network through", async () => {
+    const { libnetwork, kernel, lines } = await openController();
+    kernel.drops = [drop];
+    kernel.foreignRoutes = [{ to: parsePrefix("0.0.0.0/0"), via: parseIp("203.0.113.2"), device: "wan0" }];
+    for (const name of ["web", "db"]) await libnetwork.createNetwork({ name });
+    const warnings = () => lines.filter(({ message }) => message.includes("FORWARD"));
+    await vi.waitFor(() => expect(warnings()).toHaveLength(1));
+    expect(warnings()[0]?.message).toMatch(
+      /containers of network web reach nothing outside .*\(iptables -I DOCKER-USER -i br-\w{12} -o wan0 -j ACCEPT; iptables -I DOCKER-USER -o br-\w{12} -j ACCEPT\)/,
+    );
+    await libnetwork.close();
+  });
+
+  it("that let the network through are not named; nor are those of the other family, nor for internal networks", async () => {
+    const { libnetwork, kernel } = await openController();
+    kernel.drops = [
+      { ...drop, from: ["br-*"], to: ["br-*"] },
+      { ...drop, chain: "ip6 filter FORWARD", families: [6] },
+    ];
+    await libnetwork.createNetwork({ name: "web" });
+    await libnetwork.createNetwork({ name: "back", internal: true, ipv6: true });
+    expect((await libnetwork.diagnose([])).findings).toEqual([]);
+    await libnetwork.createNetwork({ name: "six", ipv6: true });
+    expect((await libnetwork.diagnose([])).findings).toMatchObject([
+      { code: "forward-dropped", subject: "network six", remedy: expect.stringContaining("ip6tables -I DOCKER-USER") },
+    ]);
+    await libnetwork.close();
+  });
+
+  it("whose routes lead to a network's subnet are found by the doctor; those that lead to more than it are not", async () => {
+    const { libnetwork, kernel } = await openController();
+    await libnetwork.createNetwork({ name: "web", subnets: [{ pool: parsePrefix("172.18.0.0/16") }] });
+    kernel.foreignRoutes = [
+      { to: parsePrefix("172.18.5.0/24"), via: parseIp("10.8.0.1"), device: "tun0" },
+      { to: parsePrefix("172.16.0.0/12"), device: "tun0" },
+    ];
+    const { findings } = await libnetwork.diagnose([]);
+    expect(findings.map(({ code, what }) => [code, what])).toEqual([
+      [
+        "overlapping-route",
+        "the host's route 172.18.5.0/24 via 10.8.0.1 dev tun0 leads elsewhere what is for 172.18.0.0/16",
+      ],
+    ]);
+    await libnetwork.close();
+  });
+
+  it.each([
+    ["runs", "/var/run", "docker.sock"],
+    ["has run", "/var/lib/docker/network/files", "local-kv.db"],
+  ])("a Docker that %s has docker0, also while it is not there", async (_what, directory, file) => {
+    const opened = await openController({ defaultNetwork: "bridge" });
+    expect(opened.kernel.links.has("docker0")).toBe(true);
+    expect((await opened.libnetwork.diagnose([])).findings).toEqual([]);
+    // It comes after us, and takes the bridge that it finds.
+    await opened.libnetwork.close();
+    opened.probe.directories.set(directory, [file]);
+    await opened.reopen();
+    const found = opened.libnetwork.diagnose([]);
+    expect((await found).findings).toMatchObject([{ code: "shared-bridge", subject: "network bridge" }]);
+    const said = () => opened.lines.filter(({ message }) => message.includes("docker0 carries our network bridge"));
+    await vi.waitFor(() => expect(said()).toHaveLength(1));
+    // The remedy.
+    await opened.libnetwork.deleteNetwork(opened.libnetwork.networks()[0]?.id ?? "");
+    await opened.libnetwork.close();
+    await opened.reopen();
+    expect(opened.kernel.links.has("docker0")).toBe(false);
+    expect(opened.libnetwork.networks()).toMatchObject([{ name: "bridge" }]);
+    expect((await opened.libnetwork.diagnose([])).findings).toEqual([]);
+    await opened.libnetwork.close();
   });
 });

@@ -1,20 +1,24 @@
 import { errorText } from "../errors.ts";
+import type { HostProbe } from "../linux/host-probe.ts";
 import type { Kernel, NeighborTable } from "../linux/kernel.ts";
 import { hostNamespace, type RouteSpec } from "../linux/plan.ts";
-import { type Prefix, prefixFamily, prefixRange } from "../net/prefix.ts";
+import { prefixFamily, prefixRange } from "../net/prefix.ts";
 import type { Log } from "./context.ts";
-
-/** A network's subnet and the links of the host that may lead to it. */
-export interface OwnSubnet {
-  readonly network: string;
-  readonly pool: Prefix;
-  readonly devices: readonly string[];
-}
+import {
+  type BridgedNetwork,
+  blockedNetworks,
+  dockerBridge,
+  type OwnSubnet,
+  sharedWithDocker,
+  shareRemedy,
+} from "./other-programs.ts";
 
 /** Milliseconds from a change of routes to the look at them: networks that come and go change them too, and reading all costs. */
 const pause = 5_000;
-/** Milliseconds between two looks at how full the tables of neighbours are, and at others' chains. */
+/** Milliseconds between two looks at how full the tables of neighbours are. */
 const neighborPause = 10_000;
+/** Milliseconds between two looks at what other programs do: all rules of the host are read for it. */
+const othersPause = 10_000;
 /** Share of a table of neighbours that is worth a warning. */
 const nearlyFull = 0.8;
 
@@ -38,33 +42,43 @@ export const overlapping = (
   });
 };
 
+/** A route as `ip route` has it. */
+export const routeText = ({ to, via, device }: RouteSpec): string =>
+  [to, via && `via ${via}`, device && `dev ${device}`].filter(Boolean).join(" ");
+
 export const neighborWarning = ({ family, entries, limit }: NeighborTable): string | undefined =>
   entries < limit * nearlyFull
     ? undefined
     : `the kernel's table of IPv${family} neighbours is nearly full, ${entries} of ${limit}: beyond it sandboxes lose connections; ` +
       `raise it with: sysctl -w net.ipv${family}.neigh.default.gc_thresh3=${limit * 4}`;
 
-/** We change no chains of others: whose they are must let ours through. */
-const forwardWarning = (chain: string, bridge: string): string => {
-  const allow =
-    chain === "ip filter FORWARD" || chain === "ip6 filter FORWARD"
-      ? `with Docker: ${chain.startsWith("ip6") ? "ip6tables" : "iptables"} -I DOCKER-USER -i ${bridge} -j ACCEPT, and the same with -o`
-      : `nft insert rule ${chain} iifname ${bridge} accept, and the same with oifname`;
-  return `chain ${chain} of another program drops what this host forwards: sandboxes reach nothing outside until it lets them (${allow})`;
-};
+/** What is asked for to see what other programs on the host do. */
+export interface OtherPrograms {
+  readonly networks: () => readonly BridgedNetwork[];
+  readonly probe: HostProbe;
+  readonly defaultNetwork: string;
+}
 
 /** Conditions of the host that break networks later and elsewhere: they are looked for, and said once each. */
 export class HostConditions {
   readonly #kernel: Kernel;
   readonly #log: Log;
   readonly #subnets: () => readonly OwnSubnet[];
+  readonly #others: OtherPrograms;
   readonly #said = new Set<string>();
   #stop: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #neighborsAt = Number.NEGATIVE_INFINITY;
-  #dropsAt = Number.NEGATIVE_INFINITY;
+  #othersAt = Number.NEGATIVE_INFINITY;
+  #othersTimer: NodeJS.Timeout | undefined;
 
-  constructor(options: { readonly kernel: Kernel; readonly log: Log; readonly subnets: () => readonly OwnSubnet[] }) {
+  constructor(options: {
+    readonly kernel: Kernel;
+    readonly log: Log;
+    readonly subnets: () => readonly OwnSubnet[];
+    readonly others: OtherPrograms;
+  }) {
+    this.#others = options.others;
     this.#kernel = options.kernel;
     this.#log = options.log;
     this.#subnets = options.subnets;
@@ -85,8 +99,9 @@ export class HostConditions {
     }
   }
 
-  /** An endpoint was attached: the host will have one more neighbour. Looks now and then. */
+  /** An endpoint was attached: the host will have one more neighbour, and one who wants out. Looks now and then. */
   attached(): void {
+    this.lookAtOthers();
     const now = performance.now();
     if (now - this.#neighborsAt < neighborPause) return;
     this.#neighborsAt = now;
@@ -99,26 +114,42 @@ export class HostConditions {
     });
   }
 
-  /** A network is there that has a way out: does another program's chain let it? Looks now and then. */
-  forwards(bridge: string): void {
-    const now = performance.now();
-    if (now - this.#dropsAt < neighborPause) return;
-    this.#dropsAt = now;
-    void this.#attempt(async () => {
-      const drops = await this.#kernel.forwardDrops();
-      this.#say(
-        "forward",
-        drops.map((chain) => [chain, forwardWarning(chain, bridge)]),
-      );
-    });
+  /** Networks are there, or their endpoints: do other programs let them work? Looks at once, or when the last look is long enough ago. */
+  lookAtOthers(): void {
+    if (this.#othersTimer) return;
+    const wait = Math.max(0, this.#othersAt + othersPause - performance.now());
+    this.#othersTimer = setTimeout(() => {
+      this.#othersTimer = undefined;
+      const networks = this.#others.networks();
+      if (networks.length === 0) return;
+      this.#othersAt = performance.now();
+      void this.#attempt(() => this.#lookAtOthers(networks));
+    }, wait).unref();
+  }
+
+  async #lookAtOthers(networks: readonly BridgedNetwork[]): Promise<void> {
+    const { probe, defaultNetwork } = this.#others;
+    const shared = await sharedWithDocker(probe, networks);
+    const sharing = `${dockerBridge} carries our network ${shared?.name}, and Docker, which is on this host, uses it too: both give out the same addresses`;
+    this.#say("docker", shared ? [[shared.name, `${sharing} (${shareRemedy(shared, defaultNetwork)})`]] : []);
+    const blocked = await blockedNetworks(this.#kernel, networks);
+    // One network stands for all: each has its own in what the doctor finds.
+    const first = new Map(blocked.toReversed().map((one) => [one.drop.chain, one]));
+    this.#say(
+      "forward",
+      [...first].map(([chain, { network, commands }]) => [
+        chain,
+        `chain ${chain} of another program drops what this host forwards: containers of network ${network.name} reach nothing outside until it lets them (${commands}); dnet doctor says it for each network`,
+      ]),
+    );
   }
 
   async #routes(): Promise<void> {
     const host = await this.#kernel.observe(hostNamespace);
     const found = overlapping(host?.routes ?? [], this.#subnets()).map(({ route, subnet }): [string, string] => {
-      const way = [route.via && `via ${route.via}`, route.device && `dev ${route.device}`].filter(Boolean).join(" ");
-      const text = `the host's route to ${route.to} ${way} overlaps ${subnet.pool} of network ${subnet.network}: sandboxes or what is behind the route may not be reached`;
-      return [`${route.to} ${way} ${subnet.network}`, text];
+      const way = routeText(route);
+      const text = `the host's route to ${way} overlaps ${subnet.pool} of network ${subnet.network}: sandboxes or what is behind the route may not be reached`;
+      return [`${way} ${subnet.network}`, text];
     });
     this.#say("routes", found);
   }
@@ -144,6 +175,7 @@ export class HostConditions {
 
   close(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#othersTimer);
     this.#stop?.();
     this.#stop = undefined;
   }

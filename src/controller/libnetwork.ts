@@ -1,7 +1,6 @@
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
 import { badRequest } from "../errors.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
-import { hostProbe } from "../linux/host-probe.ts";
 import { assembleContext, type LibnetworkOptions } from "./assemble.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import {
@@ -84,8 +83,8 @@ export class Libnetwork implements Controller {
       attachments: this.#attachments,
     });
     this.#copy = options.copy;
-    const { stores, localStore, probe = hostProbe() } = options;
-    this.#examiner = new Examiner({ context, presence: this.#presence, stores, localStore, probe });
+    const { stores, localStore } = options;
+    this.#examiner = new Examiner({ context, presence: this.#presence, stores, localStore, probe: context.probe });
     const { local, global } = stores;
     this.#synced = async () => local.synced?.();
     // With one store for both scopes this process is the only one that writes it.
@@ -119,6 +118,7 @@ export class Libnetwork implements Controller {
       libnetwork.#keeper.start();
       await context.conditions.watch();
       await ensureDefaultNetwork(context, (request) => libnetwork.#networks.create(request));
+      context.conditions.lookAtOthers();
       await libnetwork.#synced();
       return libnetwork;
     } catch (error) {

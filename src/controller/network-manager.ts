@@ -1,9 +1,17 @@
 import type { NetworkDriver, Options, Subnet } from "../drivers/driver.ts";
 import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
 import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
+import { hostNamespace, type Plan } from "../linux/plan.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
-import { type Prefix, prefixContains, prefixFamily } from "../net/prefix.ts";
-import { type Context, driverNetwork, driverOf, requireNetwork } from "./context.ts";
+import {
+  type InterfaceAddress,
+  type Prefix,
+  prefixContains,
+  prefixCovers,
+  prefixFamily,
+  prefixOf,
+} from "../net/prefix.ts";
+import { type Context, driverNetwork, driverOf, idOfMark, requireNetwork } from "./context.ts";
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
 import { checkId, checkNetworkName, newId } from "./names.ts";
 import { keys, type NetworkRecord } from "./records.ts";
@@ -33,8 +41,10 @@ export class NetworkManager {
     return context.locks.hold(driver.usesIpam ? [...wanted, `pools:${driver.scope}`] : wanted, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const avoid = driver.usesIpam && choosesPool(request) ? await context.avoid(signal) : [];
+        const foreign = request.subnets?.some(({ pool }) => pool) ? await foreignAddresses(context, signal) : [];
         // From here to the commit nothing waits: what is decided on is what is checked.
         const record = this.#decide(id, name, request, avoid);
+        refuseOnHost(driver.createNetwork(driverNetwork(context, record)), foreign);
         const segments = segmentKeys(record);
         const committed = await context.state.commit(
           record.scope,
@@ -181,7 +191,7 @@ export class NetworkManager {
     try {
       const part = this.#firewallOf(record);
       await this.#context.firewall.protect(part, create, signal);
-      if (part && !part.internal) this.#context.conditions.forwards(part.bridge);
+      if (part) this.#context.conditions.lookAtOthers();
       return record;
     } catch (error) {
       await this.#forget(record);
@@ -245,6 +255,35 @@ export class NetworkManager {
     });
   }
 }
+
+interface ForeignAddress {
+  readonly link: string;
+  readonly address: InterfaceAddress;
+}
+
+/** Addresses of this host on links that are not ours. */
+const foreignAddresses = async (context: Context, signal?: AbortSignal): Promise<readonly ForeignAddress[]> => {
+  const { links = [] } = (await context.kernel.observe(hostNamespace, signal)) ?? {};
+  return links
+    .filter(({ alias }) => idOfMark(context, alias) === undefined)
+    .flatMap(({ name, addresses }) => addresses.map((address) => ({ link: name, address })));
+};
+
+/**
+ * A subnet that another link of this host has already would be reached on one of the two, and rules for it would meet the other's packets.
+ * A part of a larger one is another matter: the longer prefix wins.
+ */
+const refuseOnHost = (create: Plan, foreign: readonly ForeignAddress[]): void => {
+  for (const operation of create) {
+    if (operation.op !== "address.add" || operation.namespace !== hostNamespace) continue;
+    const pool = prefixOf(operation.address);
+    const found = foreign.find(({ address }) => prefixCovers(pool, prefixOf(address)));
+    if (!found) continue;
+    throw forbidden("pool-on-host", `subnet ${pool} is on this host already: ${found.link} has ${found.address}`, {
+      hint: "choose another subnet, or none: then one is chosen that is free",
+    });
+  }
+};
 
 /** Addresses of a subnet that has no endpoints yet: only the auxiliary ones are taken. */
 const setAside = (auxiliary: ReadonlySet<Ip>, family: 4 | 6): AddressSet => ({

@@ -1,4 +1,5 @@
 import type { ErrorKind } from "../errors.ts";
+import type { ForwardDrop } from "./forward-drops.ts";
 import type { NeighborTable, Observed, OpenedSocket, SocketRequest, TableDifference } from "./kernel.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
@@ -40,7 +41,7 @@ export interface KernelReply {
   readonly entries?: readonly NeighborEntry[] | undefined;
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
-  readonly forwardDrops?: readonly string[];
+  readonly forwardDrops?: readonly ForwardDrop[];
   readonly neighborTables?: readonly NeighborTable[];
   readonly differences?: readonly TableDifference[];
 }

@@ -1,6 +1,7 @@
 import type { Family, Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { InterfaceAddress } from "../net/prefix.ts";
+import type { ForwardDrop } from "./forward-drops.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
 import type { NamespaceRef, Plan, RouteSpec } from "./plan.ts";
@@ -135,7 +136,7 @@ export interface Kernel {
   /** Tells of every change of the host's routes, ours included, without polling. @returns what ends it */
   watchRoutes(onChange: () => void): Promise<() => void>;
   neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]>;
-  /** Chains of the host whose policy drops what it forwards: `ip filter FORWARD`. */
-  forwardDrops(signal?: AbortSignal): Promise<readonly string[]>;
+  /** Chains of other programs that drop what the host forwards, and what they let through. */
+  forwardDrops(signal?: AbortSignal): Promise<readonly ForwardDrop[]>;
   close(): Promise<void>;
 }

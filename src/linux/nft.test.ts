@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { dropsOf, failed } from "./nft.ts";
+import { failed } from "./nft.ts";
 
 it.each([
   [
@@ -16,24 +16,4 @@ it.each([
   ["", "nft: failed", "nf_tables"],
 ])("what nft complains of names the module that is missing: %j", (complaints, message, hint) => {
   expect(failed(complaints)).toMatchObject({ code: "nft", message, hint: expect.stringContaining(hint) });
-});
-
-it("chains that drop what is forwarded are found in nft's listing", () => {
-  const listing = `table ip filter {
-\tchain FORWARD {
-\t\ttype filter hook forward priority filter; policy drop;
-\t}
-\tchain DOCKER-USER {
-\t}
-}
-table inet t {
-\tchain in {
-\t\ttype filter hook input priority filter; policy drop;
-\t}
-\tchain through {
-\t\ttype filter hook forward priority filter - 5; policy accept;
-\t}
-}
-`;
-  expect(dropsOf(listing)).toEqual(["ip filter FORWARD"]);
 });

@@ -4,6 +4,7 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readSync, rmSync } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { internal, type NetworkError } from "../errors.ts";
+import { type ForwardDrop, forwardDropsIn } from "./forward-drops.ts";
 
 /** The kernel's commit of a large batch takes seconds at worst. */
 const deadline = 30_000;
@@ -98,7 +99,7 @@ export const applyNft = (script: string): number => {
 const list = (...words: readonly string[]): string | undefined => {
   const complaints = scratchFile("complaints");
   const listing = scratchFile("listing");
-  const result = spawnSync("nft", ["-s", "list", ...words], {
+  const result = spawnSync("nft", ["-s", ...words], {
     timeout: deadline,
     stdio: ["ignore", listing, complaints],
     env: environment(),
@@ -118,18 +119,7 @@ const list = (...words: readonly string[]): string | undefined => {
  * @param table family and name: `inet t`
  * @throws NetworkError `nft`
  */
-export const listTable = (table: string): string | undefined => list("table", ...table.split(" "));
+export const listTable = (table: string): string | undefined => list("list", "table", ...table.split(" "));
 
-/** Chains that drop what this host forwards unless a rule of theirs accepts it: `ip filter FORWARD`. @throws NetworkError `nft` */
-export const forwardDrops = (): readonly string[] => dropsOf(list("chains") ?? "");
-
-export const dropsOf = (listing: string): readonly string[] => {
-  const found: string[] = [];
-  let [table, chain] = ["", ""];
-  for (const line of listing.split("\n")) {
-    table = /^table (\S+ \S+) \{/.exec(line)?.[1] ?? table;
-    chain = /^\tchain (\S+) \{/.exec(line)?.[1] ?? chain;
-    if (/ hook forward .*policy drop;/.test(line)) found.push(`${table} ${chain}`);
-  }
-  return found;
-};
+/** Chains of the host that drop what it forwards unless a rule of theirs accepts it. @throws NetworkError `nft` */
+export const forwardDrops = (): readonly ForwardDrop[] => forwardDropsIn(list("-t", "list", "ruleset") ?? "");

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
+import type { ForwardDrop } from "./forward-drops.ts";
 import type {
   ForeignChange,
   Kernel,
@@ -150,7 +151,7 @@ export class WorkerKernel implements Kernel {
     return neighborTables;
   }
 
-  async forwardDrops(signal?: AbortSignal): Promise<readonly string[]> {
+  async forwardDrops(signal?: AbortSignal): Promise<readonly ForwardDrop[]> {
     const { errors, forwardDrops = [] } = await this.#ask({ kind: "forward-drops" }, signal);
     if (errors[0]) throw toError(errors[0]);
     return forwardDrops;

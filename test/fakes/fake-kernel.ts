@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { forbidden, internal } from "../../src/errors.ts";
+import type { ForwardDrop } from "../../src/linux/forward-drops.ts";
 import type {
   ForeignChange,
   Kernel,
@@ -321,9 +322,9 @@ export class FakeKernel implements Kernel {
   neighbors: readonly NeighborTable[] = [];
   readonly #routeWatchers = new Set<() => void>();
 
-  drops: readonly string[] = [];
+  drops: readonly ForwardDrop[] = [];
 
-  async forwardDrops(): Promise<readonly string[]> {
+  async forwardDrops(): Promise<readonly ForwardDrop[]> {
     return this.drops;
   }
 

@@ -1,14 +1,30 @@
 import { errorText } from "../../errors.ts";
 import type { Operation } from "../../linux/plan.ts";
-import { plan } from "../../linux/plan.ts";
-import { neighborWarning } from "../host-conditions.ts";
+import { hostNamespace, plan } from "../../linux/plan.ts";
+import { prefixCovers } from "../../net/prefix.ts";
+import { neighborWarning, overlapping, routeText } from "../host-conditions.ts";
+import {
+  blockedNetworks,
+  bridgedNetworks,
+  dockerBridge,
+  ownSubnets,
+  sharedWithDocker,
+  shareRemedy,
+} from "../other-programs.ts";
 import type { Check, Finding, Look } from "./check.ts";
 import { probeName } from "./orphans.ts";
 
 /** The host: what drivers need of the kernel, its settings and limits. */
 export const hostCheck: Check = {
   name: "host",
-  run: async (look) => [...(await features(look)), ...(await neighbours(look)), ...(await descriptors(look))],
+  run: async (look) => [
+    ...(await features(look)),
+    ...(await neighbours(look)),
+    ...(await descriptors(look)),
+    ...(await blocked(look)),
+    ...(await shared(look)),
+    ...(await routes(look)),
+  ],
 };
 
 interface Feature {
@@ -128,4 +144,52 @@ const descriptors = async ({ context: { state }, probe }: Look): Promise<readonl
       repairable: false,
     },
   ];
+};
+
+/** A chain of another program that drops what goes through the host: nothing that our rules accept passes it. */
+const blocked = async ({ context, signal }: Look): Promise<readonly Finding[]> => {
+  if (context.firewallTable === undefined) return [];
+  const found = await blockedNetworks(context.kernel, bridgedNetworks(context), signal);
+  return found.map(({ network, drop, commands }) => ({
+    code: "forward-dropped",
+    subject: `network ${network.name}`,
+    what: `chain ${drop.chain} of another program drops what this host forwards, and has no rule that accepts ${network.bridge}`,
+    expected: "a rule in it that lets the bridge through, in both directions",
+    consequence:
+      "containers of the network reach nothing outside, and its published ports are not reached from outside",
+    remedy: commands,
+    repairable: false,
+  }));
+};
+
+const shared = async ({ context, probe }: Look): Promise<readonly Finding[]> => {
+  const network = await sharedWithDocker(probe, bridgedNetworks(context));
+  if (!network) return [];
+  return [
+    {
+      code: "shared-bridge",
+      subject: `network ${network.name}`,
+      what: `it is on ${dockerBridge}, and Docker is on this host`,
+      expected: `a bridge of its own: Docker uses the ${dockerBridge} that it finds`,
+      consequence: "Docker and dnet give the same addresses to their containers on it",
+      remedy: shareRemedy(network, context.defaultNetwork),
+      repairable: false,
+    },
+  ];
+};
+
+/** Routes to a subnet of ours, or to a part of it. To more than that leads many a VPN's: there the longer prefix is ours, and the log says it. */
+const routes = async ({ context, signal }: Look): Promise<readonly Finding[]> => {
+  const host = await context.kernel.observe(hostNamespace, signal);
+  return overlapping(host?.routes ?? [], ownSubnets(context))
+    .filter(({ route, subnet }) => prefixCovers(subnet.pool, route.to))
+    .map(({ route, subnet }) => ({
+      code: "overlapping-route",
+      subject: `network ${subnet.network}`,
+      what: `the host's route ${routeText(route)} leads elsewhere what is for ${subnet.pool}`,
+      expected: "no other route to the network's subnet",
+      consequence: "containers of the network are not reached, or what is behind the route is not",
+      remedy: "remove the route, or make the network with another --subnet",
+      repairable: false,
+    }));
 };
