@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { Figures, ms, quantileOf } from "./figures.ts";
 import { Floor, hundred } from "./floor.ts";
 import { enterHost, startDaemon } from "./host.ts";
-import { cni } from "./peers.ts";
+import { cni, docker } from "./peers.ts";
 import { Rest } from "./rest.ts";
 
 const { values } = parseArgs({
@@ -38,13 +38,14 @@ const printTable = (title: string, figures: Figures, floor: Figures): void => {
   }
 };
 
+const entry = fileURLToPath(new URL("../dist/dnet.cjs", import.meta.url));
+
 const cli = (): void => {
   const time = (...args: readonly string[]): number => {
     const began = performance.now();
     spawnSync(process.execPath, args, { stdio: "ignore" });
     return performance.now() - began;
   };
-  const entry = fileURLToPath(new URL("../dist/dnet.cjs", import.meta.url));
   const empty = fileURLToPath(new URL("./empty.cjs", import.meta.url));
   const [empties, lists]: [number[], number[]] = [[], []];
   for (let n = 0; n < 50; n++) {
@@ -169,6 +170,9 @@ const bench = async (): Promise<void> => {
       console.log(`\nmemory over ${cycles} cycles, MiB: ${series.join(" ")}`);
     }
     await cni(new Figures(), Math.ceil(rounds / 10));
+    await docker(new Figures(), Math.ceil(rounds / 10), (...args) =>
+      execFileSync(process.execPath, [entry, "-H", "unix:///run/bench.sock", "network", ...args], { stdio: "ignore" }),
+    );
     cli();
   } finally {
     bare.close();
