@@ -82,15 +82,18 @@ export class OverlayLab {
 
   /** Ten pings a second, until `Pings.stop`. */
   async pings(host: number, container: string, to: string): Promise<Pings> {
-    // SIGINT makes ping count; it must reach ping itself, through those that wait for it.
-    const script = 'ping -n -i 0.1 -W 5 "$0" & read -r line; kill -INT $!; wait $!';
-    const command = await this.inside(host, container, "sh", "-c", script, to);
+    const command = await this.inside(host, container, ...Pings.command(to));
     return new Pings(await this.lab.host(host).spawn(command, { stdio: ["pipe", "pipe", "pipe"] }));
   }
 }
 
 /** A running ping. */
 export class Pings {
+  /** What runs where the ping is to come from, with its input and output piped. SIGINT makes ping count; it must reach ping itself. */
+  static command(to: string): readonly string[] {
+    return ["sh", "-c", 'ping -n -i 0.1 -W 5 "$0" & read -r line; kill -INT $!; wait $!', to];
+  }
+
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
   text = "";

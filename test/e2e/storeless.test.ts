@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { enterOwnHost, eventually, expectNothingLeft } from "../own-host.ts";
+import { Pings } from "./overlay-lab.ts";
 
 // Several daemons and serf agents start; on a machine that others use, that takes its time.
 vi.setConfig({ testTimeout: 300_000 });
@@ -33,6 +34,11 @@ const keyOf = async (host: LabHost, container: string): Promise<string> =>
 /** In a container's namespace and with its resolver. */
 const inContainer = async (host: LabHost, container: string, ...command: readonly string[]) =>
   host.exec("nsenter", `--net=${await keyOf(host, container)}`, ...command);
+
+const ping = async (host: LabHost, container: string, to: string): Promise<Pings> => {
+  const command = ["nsenter", `--net=${await keyOf(host, container)}`, ...Pings.command(to)];
+  return new Pings(await host.spawn(command, { stdio: ["pipe", "pipe", "pipe"] }));
+};
 
 /** Asks the container's resolver, and pings what it says. */
 const reaches = async (host: LabHost, container: string, name: string): Promise<boolean> => {
@@ -113,6 +119,17 @@ describe("a network of hosts without a store", () => {
     await ok(two, "service", "attach", "c-b", "b.multihost");
     await eventually("a reaches b again", () => reaches(one, "c-a", "b"), patient);
 
+    // Daemons that stop and start lose no packet of those that talk.
+    const pings = [await ping(one, "c-a", "10.9.2.0"), await ping(two, "c-b", "10.9.1.0")];
+    const answered = () => pings.map(({ answers }) => answers);
+    await eventually("pings are answered", () => answered().every((answers) => answers >= 3), patient);
+    for (const host of [one, two]) {
+      await host.kill("TERM");
+      await host.start();
+      const before = answered();
+      await eventually("they go on", () => answered().every((now, n) => now >= (before[n] ?? 0) + 5), patient);
+    }
+
     // A daemon that is killed: its sandbox answers all the time, under its name. What changed meanwhile is learned.
     await two.kill("KILL");
     await eventually("b's node is gone", async () => (await states(one)).includes("dnet-2 gone"), patient);
@@ -124,6 +141,11 @@ describe("a network of hosts without a store", () => {
     expect(await reaches(two, "c-b", "a")).toBe(true);
     await eventually("b reaches d", () => reaches(two, "c-b", "d"), patient);
     await eventually("b's node is back", async () => (await states(one)).includes("dnet-2 alive"), patient);
+    for (const running of pings) {
+      const { sent, lost } = await running.stop();
+      expect(lost, running.text.slice(-1000)).toBe(0);
+      expect(sent).toBeGreaterThan(10);
+    }
 
     // A host that loses its power comes back without its sandboxes and what was attached to them, which the others learn.
     await three.reboot();
