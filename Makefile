@@ -40,7 +40,7 @@ check: setup
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target check-unit check-types check-lint
 
 check-types:
-	@$(RUN) $(BIN)/tsc -p .
+	@$(RUN) $(BIN)/tsc -p . --incremental --tsBuildInfoFile .cache/tsc.tsbuildinfo
 
 check-lint:
 	@$(RUN) $(BIN)/biome check --error-on-warnings .
