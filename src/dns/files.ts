@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { mkdir, open, rm } from "node:fs/promises";
 import { badRequest, shown } from "../errors.ts";
 import { type Ip, tryParseIp } from "../net/ip.ts";
 import { resolverAddress } from "./redirect.ts";
@@ -108,4 +108,20 @@ export const writeInPlace = async (path: string, text: string): Promise<void> =>
   // Each is a round trip to another thread: only where it changes something.
   if (found.size > bytes.length) await file.truncate(bytes.length);
   if ((found.mode & 0o7777) !== 0o644) await file.chmod(0o644);
+};
+
+/** What is done to the files of sandboxes. */
+export interface SandboxFiles {
+  /** Makes a directory, with those above it; one that is there stays. */
+  makeDirectory(path: string): Promise<void>;
+  /** As `writeInPlace`. */
+  write(path: string, text: string): Promise<void>;
+  /** Removes a directory with all that is in it; one that is not there is no error. */
+  remove(path: string): Promise<void>;
+}
+
+export const sandboxFiles: SandboxFiles = {
+  makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: 0o755 })),
+  write: writeInPlace,
+  remove: (path) => rm(path, { recursive: true, force: true }),
 };
