@@ -45,6 +45,7 @@ await Promise.all([
   build({ ...common, entryPoints: ["src/lab/lab.ts"], outfile: "dist/lab.cjs" }),
   build({ ...common, entryPoints: ["src/lab/lab-supervisor.ts"], outfile: "dist/lab-supervisor.cjs" }),
   build({ ...common, entryPoints: ["src/linux/kernel-worker.ts"], outfile: "dist/kernel-worker.cjs" }),
+  build({ ...common, entryPoints: ["src/faults/faulty-kernel-worker.ts"], outfile: "dist/faulty-kernel-worker.cjs" }),
   build({ ...common, define: {}, banner: {}, format: "esm", entryPoints: ["src/index.ts"], outfile: "dist/index.js" }),
 ]);
 chmodSync("dist/dnet.cjs", 0o755);

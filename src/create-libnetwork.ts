@@ -10,10 +10,10 @@ import { SandboxNaming } from "./controller/naming.ts";
 import { dockerIsHere, dockerPool } from "./controller/other-programs.ts";
 import type { PresenceOptions } from "./controller/presence-keeper.ts";
 import type { GatewayNetwork } from "./controller/way-out.ts";
-import { parseResolvConf } from "./dns/files.ts";
+import { parseResolvConf, type SandboxFiles, sandboxFiles } from "./dns/files.ts";
 import { HostUpstreams } from "./dns/upstreams.ts";
 import { bridgeDriver } from "./drivers/bridge/bridge-driver.ts";
-import type { NetworkDriver } from "./drivers/driver.ts";
+import type { NetworkDriver, Scope } from "./drivers/driver.ts";
 import { hostDriver } from "./drivers/host/host-driver.ts";
 import { nullDriver } from "./drivers/null/null-driver.ts";
 import { option } from "./drivers/options.ts";
@@ -27,11 +27,24 @@ import { hostProbe } from "./linux/host-probe.ts";
 import type { Kernel, Observed } from "./linux/kernel.ts";
 import { NetlinkMissWatch } from "./linux/netlink-miss-watch.ts";
 import { hostNamespace } from "./linux/plan.ts";
-import { WorkerKernel } from "./linux/worker-kernel.ts";
+import { WorkerKernel, type WorkerKernelOptions } from "./linux/worker-kernel.ts";
 import { familyOf } from "./net/ip.ts";
 import { makePrefix, type Prefix, prefixOf } from "./net/prefix.ts";
 import { openLocalStore } from "./store/sqlite/local-store.ts";
 import type { Store } from "./store/store.ts";
+
+/** Where the library meets what can fail. Each returns what is used in place of what it is given. */
+export interface Seams {
+  readonly store: (scope: Scope, store: Store) => Store;
+  readonly kernel: (options: WorkerKernelOptions) => WorkerKernel;
+  readonly files: (files: SandboxFiles) => SandboxFiles;
+}
+
+const plainSeams: Seams = {
+  store: (_scope, store) => store,
+  kernel: (options) => new WorkerKernel(options),
+  files: (files) => files,
+};
 
 export interface CreateLibnetworkOptions {
   /** Where records and sandboxes' files are kept. Default `/var/lib/docker`. */
@@ -62,6 +75,8 @@ export interface CreateLibnetworkOptions {
   /** Told every kernel operation as its equivalent command, at level debug. */
   readonly log?: Log;
   readonly signal?: AbortSignal;
+  /** For tests: faults are injected there (`faults/faulty-seams.ts`). */
+  readonly seams?: Seams;
 }
 
 /** As in the original: no traffic between sandboxes by it, only to the outside. */
@@ -82,15 +97,20 @@ const hostResolvConf = "/etc/resolv.conf";
  * @throws NetworkError: another daemon uses the directory, no root, no nftables
  */
 export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): Promise<Libnetwork> => {
-  const { dataDir = "/var/lib/docker", execRoot = "/var/run/docker", log = () => undefined } = options;
+  const {
+    dataDir = "/var/lib/docker",
+    execRoot = "/var/run/docker",
+    log = () => undefined,
+    seams = plainSeams,
+  } = options;
   const root = join(dataDir, "network");
   makeRoot(root, log);
   const localStore = await openLocalStore(join(root, "dnet.db"), {
     log: (message) => log("warning", message),
     scratch: [execRoot],
   });
-  const local = localStore.store;
-  const kernel = new WorkerKernel({
+  const local = seams.store("local", localStore.store);
+  const kernel = seams.kernel({
     onOperation: (operation, outcome) => {
       log("debug", `${outcome === "undone" ? "undo: " : ""}${describe(operation)}`);
       if (operation.op === "sysctl.set" && operation.was === "0" && forwarding.includes(operation.key)) {
@@ -107,7 +127,8 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
   try {
     const place = options.place?.(await kernel.observe(hostNamespace, options.signal));
     const { globalStore = local } = options;
-    const global = typeof globalStore === "function" ? await globalStore(local) : globalStore;
+    const shared = typeof globalStore === "function" ? await globalStore(local) : globalStore;
+    const global = shared === local ? local : seams.store("global", shared);
     const libnetwork = await Libnetwork.open({
       stores: { local, global },
       localStore,
@@ -115,7 +136,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       drivers: [bridgeDriver(), overlayDriver(), hostDriver(), nullDriver(), testDriver(), ...(options.drivers ?? [])],
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
-      ...(global === options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
+      ...(shared === options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
       ...(place && { place }),
       misses: new NetlinkMissWatch(kernel),
       ...(options.overlay && { presence: options.overlay }),
@@ -129,6 +150,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
           namespaceOf: (sandbox) => namespaceOf({ namespaceDir }, sandbox),
           hostUpstreams: new HostUpstreams({ path: hostResolvConf }),
           hostResolvConf,
+          files: seams.files(sandboxFiles),
           log,
         }),
       namespaceDir,

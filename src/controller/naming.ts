@@ -1,7 +1,6 @@
-import { mkdirSync, rmSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { hostsFile, parseResolvConf, resolvConf, writeInPlace } from "../dns/files.ts";
+import { hostsFile, parseResolvConf, resolvConf, type SandboxFiles, sandboxFiles } from "../dns/files.ts";
 import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "../dns/name-table.ts";
 import { answersIn } from "../dns/probe-resolver.ts";
 import { resolverAddress, resolverRedirect } from "../dns/redirect.ts";
@@ -27,6 +26,7 @@ export interface SandboxNamingOptions {
   readonly hostUpstreams: HostUpstreams;
   /** The host's own resolver configuration: search domains, and what a sandbox on the host's stack gets. */
   readonly hostResolvConf?: string;
+  readonly files?: SandboxFiles;
   readonly log: Log;
 }
 
@@ -55,16 +55,18 @@ const requireDescriptors = (running: number): void => {
 /** Names of sandboxes: one table for the daemon, a resolver and two files for each sandbox. */
 export class SandboxNaming implements Naming {
   readonly #options: SandboxNamingOptions;
+  readonly #files: SandboxFiles;
   readonly #table = new NameTable();
   readonly #running = new Map<string, Running>();
 
   constructor(options: SandboxNamingOptions) {
     this.#options = options;
+    this.#files = options.files ?? sandboxFiles;
     for (const endpoint of options.state.endpoints.values()) this.#name(endpoint);
   }
 
   async prepare(sandbox: SandboxRecord): Promise<void> {
-    mkdirSync(join(this.#options.directory, sandbox.id), { recursive: true, mode: 0o755 });
+    await this.#files.makeDirectory(join(this.#options.directory, sandbox.id));
   }
 
   async open(sandbox: SandboxRecord, signal?: AbortSignal, fresh = false): Promise<void> {
@@ -194,7 +196,7 @@ export class SandboxNaming implements Naming {
   ): Promise<void> {
     const path = elsewhere ?? join(this.#options.directory, sandbox.id, name);
     try {
-      await writeInPlace(path, text);
+      await this.#files.write(path, text);
     } catch (error) {
       if (fresh && elsewhere !== undefined) {
         throw badRequest("invalid-path", `invalid path of ${name}: ${errorText(error)}`, { cause: error });
@@ -238,8 +240,7 @@ export class SandboxNaming implements Naming {
   }
 
   async discard(sandboxId: string): Promise<void> {
-    // At once: as work of libuv's threads, a directory of two files is ten round trips.
-    rmSync(join(this.#options.directory, sandboxId), { recursive: true, force: true });
+    await this.#files.remove(join(this.#options.directory, sandboxId));
   }
 
   async directories(): Promise<readonly string[]> {

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, mkdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { badRequest, shown } from "../errors.ts";
 import { type Ip, tryParseIp } from "../net/ip.ts";
@@ -108,4 +108,21 @@ export const writeInPlace = async (path: string, text: string): Promise<void> =>
   // Each is a round trip to another thread: only where it changes something.
   if (found.size > bytes.length) await file.truncate(bytes.length);
   if ((found.mode & 0o7777) !== 0o644) await file.chmod(0o644);
+};
+
+/** What is done to the files of sandboxes. */
+export interface SandboxFiles {
+  /** Makes a directory, with those above it; one that is there stays. */
+  makeDirectory(path: string): Promise<void>;
+  /** As `writeInPlace`. */
+  write(path: string, text: string): Promise<void>;
+  /** Removes a directory with all that is in it; one that is not there is no error. */
+  remove(path: string): Promise<void>;
+}
+
+export const sandboxFiles: SandboxFiles = {
+  makeDirectory: async (path) => void mkdirSync(path, { recursive: true, mode: 0o755 }),
+  write: writeInPlace,
+  // At once: as work of libuv's threads, a directory of two files is ten round trips.
+  remove: async (path) => rmSync(path, { recursive: true, force: true }),
 };

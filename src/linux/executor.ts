@@ -71,12 +71,12 @@ const isSatisfied = (operation: Operation, error: unknown): boolean => {
 
 /** Applies plans to the kernel, synchronously, on the kernel worker's thread. */
 export class Executor {
-  readonly #namespaces: Namespaces;
+  readonly namespaces: Namespaces;
   readonly #links: LinkExecutor;
   #batches: number[] = [];
 
   constructor(namespaces: Namespaces) {
-    this.#namespaces = namespaces;
+    this.namespaces = namespaces;
     this.#links = new LinkExecutor(namespaces);
   }
 
@@ -129,9 +129,9 @@ export class Executor {
     const entries = run.filter(isNeighborOperation);
     const [first] = entries;
     try {
-      if (first) return changeNeighbors(this.#namespaces.socket(first.namespace), entries);
+      if (first) return changeNeighbors(this.namespaces.socket(first.namespace), entries);
       return run.map((operation) => ({
-        changed: isNeighborOperation(operation) ? undefined : this.#perform(operation),
+        changed: isNeighborOperation(operation) ? undefined : this.perform(operation),
       }));
     } catch (error) {
       return run.map(() => ({ error }));
@@ -139,14 +139,14 @@ export class Executor {
   }
 
   /** @returns the operation that was carried out, or undefined where nothing had to change */
-  #perform(operation: Exclude<Operation, NeighborOperation>): Operation | undefined {
+  protected perform(operation: Exclude<Operation, NeighborOperation>): Operation | undefined {
     const socket = (): NetlinkSocket =>
-      this.#namespaces.socket("namespace" in operation ? operation.namespace : operation.path);
+      this.namespaces.socket("namespace" in operation ? operation.namespace : operation.path);
     switch (operation.op) {
       case "namespace.add":
-        return this.#namespaces.add(operation.path, operation.of) ? operation : undefined;
+        return this.namespaces.add(operation.path, operation.of) ? operation : undefined;
       case "namespace.delete":
-        return this.#namespaces.delete(operation.path) ? operation : undefined;
+        return this.namespaces.delete(operation.path) ? operation : undefined;
       case "link.add":
       case "link.delete":
       case "link.set":
@@ -180,16 +180,16 @@ export class Executor {
         socket().request({ type: rtm.DELRULE, body: encodeRule(operation.rule) });
         return operation;
       case "sysctl.set": {
-        const was = this.#namespaces.enter(operation.namespace, () => setSysctl(operation.key, operation.value));
+        const was = this.namespaces.enter(operation.namespace, () => setSysctl(operation.key, operation.value));
         return was === undefined ? undefined : { ...operation, was };
       }
       case "nft.apply": {
-        const pid = this.#namespaces.enter(operation.namespace, () => applyNft(operation.script));
+        const pid = this.namespaces.enter(operation.namespace, () => applyNft(operation.script));
         if (operation.namespace === hostNamespace) this.#batches.push(pid);
         return operation;
       }
       case "nft.redirect":
-        this.#namespaces.enter(operation.namespace, () =>
+        this.namespaces.enter(operation.namespace, () =>
           netfilterTransaction(batch.begin, encodeRedirect(operation.redirect), batch.end),
         );
         return operation;
@@ -200,9 +200,9 @@ export class Executor {
 
   /** @returns false where there was no such flow */
   #flush(namespace: NamespaceRef, flows: readonly FlowMatch[]): boolean {
-    const addresses = this.#namespaces.socket(namespace).dump({ type: rtm.GETADDR, body: Buffer.alloc(8) });
+    const addresses = this.namespaces.socket(namespace).dump({ type: rtm.GETADDR, body: Buffer.alloc(8) });
     const local = addresses.map(({ body }) => addressOf(decodeAddress(body).address));
-    return this.#namespaces.enter(namespace, () => flushFlows(flows, local)) > 0;
+    return this.namespaces.enter(namespace, () => flushFlows(flows, local)) > 0;
   }
 }
 

@@ -41,10 +41,13 @@ export class Namespaces {
   static readonly #self = "/proc/thread-self/ns/net";
   readonly #home: OpenNamespace;
   readonly #pool = new Map<string, OpenNamespace>();
+  readonly #newSocket: () => NetlinkSocket;
 
-  constructor() {
+  /** @param newSocket opens a routing socket in the namespace in which the thread is */
+  constructor(newSocket: () => NetlinkSocket = () => new NetlinkSocket()) {
+    this.#newSocket = newSocket;
     const fd = open(Namespaces.#self, O.RDONLY);
-    this.#home = { fd, inode: statSync(Namespaces.#self).ino, socket: new NetlinkSocket(), lastUsed: 0 };
+    this.#home = { fd, inode: statSync(Namespaces.#self).ino, socket: newSocket(), lastUsed: 0 };
   }
 
   /** Runs synchronous work inside a namespace and comes back. @throws NetworkError `no-namespace` */
@@ -103,7 +106,7 @@ export class Namespaces {
   #create(path: string): void {
     try {
       unshareNetwork();
-      const socket = new NetlinkSocket();
+      const socket = this.#newSocket();
       try {
         // By name, not by number: the loopback is 1 only by convention.
         const body = Buffer.concat([ifinfo({ flags: IFF_UP, change: IFF_UP }), attributeText0(3, "lo")]);
@@ -198,7 +201,7 @@ export class Namespaces {
       throw missing();
     }
     try {
-      const socket = this.#inside(fd, () => new NetlinkSocket());
+      const socket = this.#inside(fd, this.#newSocket);
       return { fd, inode: statSync(path).ino, socket, lastUsed: Date.now() };
     } catch (error) {
       close(fd);

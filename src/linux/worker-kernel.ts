@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { Worker } from "node:worker_threads";
+import { Worker, type WorkerOptions } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { ForwardDrop } from "./forward-drops.ts";
@@ -45,8 +45,16 @@ const closeDeadline = 2_000;
 const late = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds).unref());
 
+export interface WorkerKernelOptions {
+  /** Told of every change of the kernel, after it, in order. */
+  readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void;
+  /** Starts the worker thread, which runs `serveKernel`. */
+  readonly newWorker?: (options: WorkerOptions) => Worker;
+}
+
 /** The kernel, through a worker thread: this thread never enters a namespace and never waits for the kernel. */
 export class WorkerKernel implements Kernel {
+  readonly #newWorker: (options: WorkerOptions) => Worker;
   readonly #onOperation: (operation: Operation, outcome: "done" | "undone") => void;
   readonly #waiting = new Map<number, Waiting>();
   readonly #changes = new Set<ForeignChanges>();
@@ -54,8 +62,8 @@ export class WorkerKernel implements Kernel {
   #closed = false;
   #id = 0;
 
-  /** @param options.onOperation told of every change of the kernel, after it, in order */
-  constructor(options: { readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void } = {}) {
+  constructor(options: WorkerKernelOptions = {}) {
+    this.#newWorker = options.newWorker ?? ((settings) => new Worker(workerUrl(), settings));
     this.#onOperation = options.onOperation ?? (() => undefined);
   }
 
@@ -208,7 +216,7 @@ export class WorkerKernel implements Kernel {
     if (this.#worker) return this.#worker;
     // It holds little: small spaces keep the daemon small.
     const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 256 };
-    const worker = new Worker(workerUrl(), { name: "kernel", resourceLimits });
+    const worker = this.#newWorker({ name: "kernel", resourceLimits });
     this.#worker = worker;
     worker.unref();
     worker.on("message", (reply: KernelReply) => {

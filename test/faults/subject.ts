@@ -1,0 +1,78 @@
+import type { Diagnosis } from "../../src/controller/doctor/diagnosis.ts";
+import type { Libnetwork } from "../../src/controller/libnetwork.ts";
+import { createLibnetwork } from "../../src/create-libnetwork.ts";
+import { Faults } from "../../src/faults/faults.ts";
+import { faultySeams } from "../../src/faults/faulty-seams.ts";
+import { parseIp } from "../../src/net/ip.ts";
+import { EtcdStore } from "../../src/store/etcd/etcd-store.ts";
+import type { Store } from "../../src/store/store.ts";
+
+/** A controller that can be made to fail, on the test's own host. */
+export class Subject {
+  readonly faults = new Faults();
+  readonly log: string[] = [];
+  defaultNetwork = "";
+  readonly #etcd: string | undefined;
+  readonly #stores = new Map<string, Store>();
+  #global: Store | undefined;
+  #open: Libnetwork | undefined;
+
+  /** @param etcd address and prefix of the store of global scope; absent: the embedded store serves both */
+  constructor(etcd: string | undefined) {
+    this.#etcd = etcd;
+  }
+
+  get net(): Libnetwork {
+    if (!this.#open) throw new Error("not open");
+    return this.#open;
+  }
+
+  /** The stores behind the seams. */
+  get stores(): readonly Store[] {
+    return [...this.#stores.values()];
+  }
+
+  /** Opens it where it is not. */
+  async open(): Promise<void> {
+    if (this.#open) return;
+    const seams = faultySeams(this.faults);
+    if (this.#etcd !== undefined && !this.#global) {
+      const prefix = this.#etcd.slice(this.#etcd.indexOf("/") + 1);
+      this.#global = await EtcdStore.open({ address: [this.#etcd], prefix });
+    }
+    this.#open = await createLibnetwork({
+      defaultNetwork: this.defaultNetwork,
+      place: () => ({ vtep: parseIp("10.9.0.1"), overlayHostMode: false }),
+      ...(this.#global && { globalStore: this.#global }),
+      seams: {
+        ...seams,
+        store: (scope, store) => {
+          this.#stores.set(scope, store);
+          return seams.store(scope, store);
+        },
+      },
+      log: (level, message) => {
+        if (level !== "debug") this.log.push(`${level}: ${message}`);
+      },
+    });
+  }
+
+  async close(): Promise<void> {
+    const open = this.#open;
+    this.#open = undefined;
+    await open?.close();
+    this.#stores.clear();
+  }
+
+  /** What `dnet doctor` finds. @throws Error where a check could not be made */
+  async findings(): Promise<Diagnosis["findings"]> {
+    const { findings, unchecked } = await this.net.diagnose([]);
+    if (unchecked.length > 0) throw new Error(`not checked: ${JSON.stringify(unchecked)}`);
+    return findings;
+  }
+
+  async end(): Promise<void> {
+    await this.close();
+    await this.#global?.close();
+  }
+}
