@@ -58,7 +58,7 @@ import { trace } from "./trace.ts";
 import type { Trace } from "./trace-model.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { type GatewayNetwork, WayOut } from "./way-out.ts";
-import { spoofPart } from "./wiring.ts";
+import { portFilterParts } from "./wiring.ts";
 
 export type HostPlace = Omit<DriverHost, "namespaceDir" | "firewall">;
 
@@ -218,7 +218,7 @@ export class Libnetwork implements Controller {
       }),
       firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
     };
-    if (table !== undefined) context.firewall.register(spoofPart(context, table));
+    if (table !== undefined) for (const part of portFilterParts(context, table)) context.firewall.register(part);
     if (context.ports) context.firewall.register(context.ports);
     const libnetwork = new Libnetwork(context, options);
     try {

@@ -1,5 +1,6 @@
 import { prefixFamily } from "../net/prefix.ts";
 import type { FirewallNetwork, FirewallPart } from "./firewall.ts";
+import { apartRules } from "./firewall-apart.ts";
 import { elementsOf, modeOf } from "./firewall-elements.ts";
 import { type Chain, chains, type Rule, sets } from "./firewall-rules.ts";
 import { spoofRules } from "./firewall-spoof.ts";
@@ -74,7 +75,11 @@ export const explainNetwork = (network: FirewallNetwork): Explanation => ({
     element: value === undefined ? key : `${key} : ${value}`,
     purpose: sets.find(({ name }) => name === set)?.purpose ?? "",
   })),
-  rules: [...explained((rule) => rule.concerns(network)), ...(network.antiSpoofing ? spoofRules : [])],
+  rules: [
+    ...explained((rule) => rule.concerns(network)),
+    ...(network.icc ? [] : apartRules),
+    ...(network.antiSpoofing ? spoofRules : []),
+  ],
 });
 
 /** What happens to a packet that is sent to a port of this host. */

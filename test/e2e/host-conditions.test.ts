@@ -47,7 +47,9 @@ it("a host that becomes a router by it is told so", async () => {
 it("another program's chain that drops what is forwarded is named, with what to do, and not changed", async () => {
   // Looked for at most every ten seconds, but at the start at once.
   await lab.close();
-  shell("nft 'add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'");
+  shell(
+    "nft 'add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'",
+  );
   lab = await Lab.open();
   await lab.network("web", { options: { [option.bridgeName]: "web0" } });
   await eventually("it is warned of", () => lab.log.some((line) => line.includes("chain ip filter FORWARD")));
