@@ -13,6 +13,7 @@ import { forwardDrops } from "./nft.ts";
 import { holdConnections, openNotifications } from "./notification-sockets.ts";
 import { observe } from "./observe.ts";
 import { hostNamespace, type Operation, type Plan } from "./plan.ts";
+import { portOwner } from "./port-owner.ts";
 import { openSockets } from "./sockets.ts";
 
 /** The kernel worker: the one thread that enters namespaces. It handles one request after the other, synchronously. */
@@ -75,6 +76,8 @@ const answer = (request: KernelRequest): KernelReply => {
         return { id, errors: [], sockets: [{ fd: openNotifications(request.topic), port: 0 }] };
       case "forward-drops":
         return { id, errors: [], forwardDrops: forwardDrops() };
+      case "port-owner":
+        return { id, errors: [], portOwner: portOwner(request.protocol, request.port) };
       case "neighbors":
         return { id, errors: [], neighborTables: neighborTables(namespaces.socket(hostNamespace)) };
       case "hold":
