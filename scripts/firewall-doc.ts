@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { bridgeDriver } from "../src/drivers/bridge/bridge-driver.ts";
 import { firewallAdd, firewallRuleset } from "../src/linux/firewall.ts";
+import { apartRules, apartRuleset } from "../src/linux/firewall-apart.ts";
 import { chains, type Rule, sets } from "../src/linux/firewall-rules.ts";
 import { type GuardedPort, spoofRules, spoofRuleset } from "../src/linux/firewall-spoof.ts";
 import { parseIp } from "../src/net/ip.ts";
@@ -23,7 +24,8 @@ const write = (path: string, text: string): void => {
 
 mkdirSync(golden, { recursive: true });
 const spoof = "anti-spoofing";
-const wanted = new Set([...configurations.map(({ name }) => name), spoof].map((name) => `${name}.nft`));
+const apart = "apart-ports";
+const wanted = new Set([...configurations.map(({ name }) => name), spoof, apart].map((name) => `${name}.nft`));
 for (const file of readdirSync(golden)) {
   if (wanted.has(file)) continue;
   if (!check) rmSync(`${golden}/${file}`);
@@ -53,6 +55,9 @@ const generated = [
   "\n## Table `bridge dnet_<instance>`: sandboxes that may not forge addresses\n\n",
   `\`${spoofRules[0]?.hook}\`\n\n| rule | why |\n|---|---|\n`,
   ...spoofRules.map(({ rule, reason }) => `| \`${cell(rule)}\` | ${cell(reason)} |\n`),
+  "\n## Table `bridge dnet_<instance>_apart`: sandboxes that publish ports, where neighbours are kept apart\n\n",
+  `\`${apartRules[0]?.hook}\`\n\n| rule | why |\n|---|---|\n`,
+  ...apartRules.map(({ rule, reason }) => `| \`${cell(rule)}\` | ${cell(reason)} |\n`),
   "\n## Twelve configurations\n\nWhat each puts into the sets; the whole batches are in `test/golden/firewall`.\n\n",
   sections.join("\n"),
 ].join("");
@@ -67,6 +72,7 @@ const ports = configurations
     }),
   );
 write(`${golden}/${spoof}.nft`, spoofRuleset(table, ports ?? []));
+write(`${golden}/${apart}.nft`, apartRuleset(`${table}_apart`, ["veth0123456789a", "veth0123456789b"]));
 
 const page = "docs/firewall.md";
 const mark = "<!-- From here on written by node scripts/firewall-doc.ts. -->\n\n";

@@ -73,6 +73,8 @@ export interface NodeResource {
 export interface FirewallResource {
   readonly backend: "nftables" | "none";
   readonly table?: string;
+  /** Tables beside it that the rules are in. */
+  readonly tables?: readonly string[];
   readonly summary: readonly string[];
   readonly elements: readonly { readonly set: string; readonly element: string; readonly purpose: string }[];
   readonly rules: readonly {

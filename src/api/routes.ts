@@ -276,7 +276,7 @@ const firewall: readonly Route[] = [
     method: "GET",
     path: "/firewall/ports/:port",
     status: 200,
-    run: ({ controller, params, query }) => {
+    run: ({ controller, params, query, signal }) => {
       const protocol = protocols.find((known) => known === (query.protocol ?? "tcp"));
       if (protocol === undefined) {
         throw badRequest(
@@ -286,7 +286,7 @@ const firewall: readonly Route[] = [
       }
       const { port = "" } = params;
       if (!/^\d{1,5}$/.test(port)) throw badRequest("invalid-port", `invalid port: ${shown(port)} is not a number`);
-      return controller.explainPort(Number(port), protocol);
+      return controller.explainPort(Number(port), protocol, signal);
     },
   },
 ];

@@ -19,7 +19,7 @@ import { PortPublisher } from "./port-publisher.ts";
 import type { PresenceOptions } from "./presence-keeper.ts";
 import { State } from "./state.ts";
 import type { GatewayNetwork } from "./way-out.ts";
-import { spoofPart } from "./wiring.ts";
+import { portFilterParts } from "./wiring.ts";
 
 export type HostPlace = Omit<DriverHost, "namespaceDir" | "firewall">;
 
@@ -116,7 +116,7 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
     }),
     firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
   };
-  if (table !== undefined) context.firewall.register(spoofPart(context, table));
+  if (table !== undefined) for (const part of portFilterParts(context, table)) context.firewall.register(part);
   if (context.ports) context.firewall.register(context.ports);
   return context;
 };

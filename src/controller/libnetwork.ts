@@ -278,11 +278,28 @@ export class Libnetwork implements Controller {
     );
   }
 
-  explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation {
+  async explainPort(
+    port: number,
+    protocol: "tcp" | "udp" | "sctp",
+    signal?: AbortSignal,
+  ): Promise<FirewallExplanation> {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) {
       throw badRequest("invalid-port", `invalid port: ${port} is not between 1 and 65535`);
     }
-    return this.#explanation(explainPort(port, protocol, this.#context.firewall.parts));
+    const { firewall, kernel, ports } = this.#context;
+    const found = explainPort(port, protocol, firewall.parts);
+    if (found) return this.#explanation(found);
+    const owner = await kernel.portOwner(protocol, port, signal);
+    const waiting = ports?.waitingFor(port, protocol) ?? [];
+    const summary = [
+      `no container publishes port ${port}/${protocol}: these rules do not filter what is sent to it`,
+      owner === undefined ? "no program of this host has it, as far as can be told" : `${owner} has it`,
+      ...waiting.map(
+        (container) =>
+          `container ${container} asks for it, and gets it when it is attached to a network that lets ports in`,
+      ),
+    ];
+    return this.#explanation({ summary, elements: [], rules: [] });
   }
 
   #explanation(explanation: FirewallRules): FirewallExplanation {

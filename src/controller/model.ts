@@ -133,6 +133,8 @@ export interface FirewallExplanation extends FirewallRules {
   readonly backend: "nftables" | "none";
   /** The host's nftables table; absent without one. */
   readonly table?: string;
+  /** Tables beside it that the rules are in. */
+  readonly tables?: readonly string[];
 }
 
 /**
@@ -178,7 +180,7 @@ export interface Controller {
   /** @throws NetworkError `no-network` */
   explainNetwork(id: string): FirewallExplanation;
   /** @throws NetworkError `invalid-port` (bad request) */
-  explainPort(port: number, protocol: "tcp" | "udp" | "sctp"): FirewallExplanation;
+  explainPort(port: number, protocol: "tcp" | "udp" | "sctp", signal?: AbortSignal): Promise<FirewallExplanation>;
   /** Why it does less than it should: records lost or unreadable, a store that cannot be written. Empty when all is well. */
   readonly degraded: readonly string[];
   /**

@@ -233,18 +233,21 @@ describe("published ports of a sandbox", () => {
     expect(publisher.table).toBe("inet t_ports");
     expect(publisher.ruleset()).toContain("tcp . 8000-8009 : fd00::2");
     const told = (port: number, protocol: "tcp" | "udp") =>
-      publisher.explainPort(port, protocol).map(({ chain, reason }) => `${chain}: ${reason}`);
+      (publisher.explainPort(port, protocol)?.rules ?? []).map(({ chain, reason }) => `${chain}: ${reason}`);
+    const loopback = "clients on the loopback are the daemon's to serve: no sandbox sees 127.0.0.1 (CVE-2021-20199)";
     expect(told(8003, "tcp")).toEqual([
       "prerouting: only what is meant for this host: traffic in transit is nobody's (CVE-2025-67499)",
       "output: only what is meant for this host: traffic in transit is nobody's (CVE-2025-67499)",
+      `publish4: ${loopback}`,
       "publish4: range_any4 leads it to 172.18.0.2 port 8003 of container c1",
       "postrouting: a neighbour in the sandbox's network would be answered past the host",
+      `publish6: ${loopback}`,
       "publish6: range_any6 leads it to fd00::2 port 8003 of container c1",
       "postrouting: a neighbour in the sandbox's network would be answered past the host",
       "relay: it serves clients on the loopback itself, and leads them to container c1",
     ]);
     expect(told(9000, "udp")).toHaveLength(1);
-    expect(told(9001, "tcp")[2]).toBe("publish4: port_one4 leads it to 172.18.0.2 port 91 of container c1");
+    expect(told(9001, "tcp")[3]).toBe("publish4: port_one4 leads it to 172.18.0.2 port 91 of container c1");
     expect([...told(8003, "udp"), ...told(8010, "tcp"), ...told(7999, "tcp")]).toEqual([]);
   });
 

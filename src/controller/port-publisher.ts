@@ -1,9 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { errorText, forbidden, internal } from "../errors.ts";
 import { firewallReach, firewallUnreach, type ReachablePort } from "../linux/firewall.ts";
+import type { PortExplanation } from "../linux/firewall-explain.ts";
 import {
-  type ExplainedForward,
-  explainForward,
   type PortForward,
   type PortProtocol,
   portsClear,
@@ -15,10 +14,11 @@ import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts
 import type { Ip } from "../net/ip.ts";
 import { bindingsOverlap, type PublishedPort } from "../ports/port-mapping.ts";
 import { portSlots, slotsOf } from "../ports/port-slots.ts";
-import { type HeldPorts, isRelayed, type PortSlot, type PortSockets } from "../ports/port-sockets.ts";
-import { asPublished, parseRequest, publishedText, requestText } from "../ports/port-text.ts";
+import type { HeldPorts, PortSlot, PortSockets } from "../ports/port-sockets.ts";
+import { asPublished, parseRequest, requestText, tryParseRequest } from "../ports/port-text.ts";
 import type { Log } from "./context.ts";
 import type { Locks } from "./locks.ts";
+import { explainPublished } from "./port-explanation.ts";
 import { flowFlush, type PortTargets, portForwards, reachablePorts, relayTarget } from "./port-forwards.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { State } from "./state.ts";
@@ -61,14 +61,6 @@ const forwardsOf = ({ ports, targets }: Pick<Active, "ports" | "targets">) => po
 
 const publishedOf = (sandbox: SandboxRecord): readonly PublishedPort[] =>
   (sandbox.published ?? []).flatMap((text) => asPublished(parseRequest(text)) ?? []);
-
-const hasRelay = ({ hostAddress }: PublishedPort): boolean => isRelayed(hostAddress);
-
-const relayStep = (published: PublishedPort, container: string): ExplainedForward => ({
-  chain: "relay",
-  rule: `the daemon holds ${publishedText(published)}`,
-  reason: `it serves clients on the loopback itself, and leads them to container ${container}`,
-});
 
 /** New TCP connections meet new rules whatever was before; datagrams follow what is tracked (moby 8795). */
 const isDatagram = ({ protocol }: PortForward): boolean => protocol !== "tcp";
@@ -130,24 +122,36 @@ export class PortPublisher {
     return [...this.#active.values()].flatMap(reachOf);
   }
 
-  /** How a port of this host is led on, and why; nothing where it is not. */
-  explainPort(port: number, protocol: PortProtocol): readonly ExplainedForward[] {
-    const steps = [...this.#active].flatMap(([id, active]) => {
+  /** How a port of this host is led on, and why; undefined where it is not. */
+  explainPort(port: number, protocol: PortProtocol): PortExplanation | undefined {
+    const has = (run: { readonly protocol: string; readonly hostPort: number; readonly count: number }) =>
+      run.protocol === protocol && run.hostPort <= port && port < run.hostPort + run.count;
+    const runs = [...this.#active].flatMap(([id, { ports, targets }]) => {
       const container = this.#state.sandboxes.get(id)?.container ?? id;
-      const owns = (run: { readonly protocol: string; readonly hostPort: number; readonly count: number }) =>
-        run.protocol === protocol && run.hostPort <= port && port < run.hostPort + run.count;
-      return [
-        ...forwardsOf(active)
-          .filter(owns)
-          .flatMap((forward) => explainForward(forward, port, `container ${container}`)),
-        ...active.ports
-          .filter(owns)
-          .filter(hasRelay)
-          .map((run) => relayStep(run, container)),
-      ];
+      const missing = this.#missing.get(id) ?? [];
+      return ports.filter(has).map((run) => ({
+        container,
+        run,
+        targets,
+        held: !missing.some(
+          (slot) => slot.protocol === protocol && slot.hostPort === port && slot.hostAddress === run.hostAddress,
+        ),
+      }));
     });
-    // Both families share some.
-    return [...new Map(steps.map((step) => [`${step.chain} ${step.rule}`, step])).values()];
+    return runs.length === 0 ? undefined : explainPublished(port, runs);
+  }
+
+  /** Containers that ask for a port, and have it not: no network of theirs is one that ports lead to. */
+  waitingFor(port: number, protocol: PortProtocol): readonly string[] {
+    return [...this.#state.sandboxes.values()].flatMap(({ id, container, ports = [] }) => {
+      if (this.#active.has(id)) return [];
+      const wanted = ports.some((text) => {
+        const request = tryParseRequest(text);
+        if (request?.hostPort === undefined || request.protocol !== protocol) return false;
+        return request.hostPort <= port && port <= (request.hostPortEnd ?? request.hostPort + request.count - 1);
+      });
+      return wanted ? [container] : [];
+    });
   }
 
   /**

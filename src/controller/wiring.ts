@@ -1,5 +1,6 @@
 import type { Attachment } from "../drivers/driver.ts";
 import type { FirewallPart } from "../linux/firewall.ts";
+import { apartAdd, apartRemove, apartRuleset } from "../linux/firewall-apart.ts";
 import { spoofAdd, spoofRemove, spoofRuleset } from "../linux/firewall-spoof.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
@@ -21,34 +22,74 @@ import type { EndpointRecord, SandboxRecord } from "./records.ts";
 
 const everywhere = { 4: parsePrefix("0.0.0.0/0"), 6: parsePrefix("::/0") } as const;
 
-/** The driver's attachment of an endpoint that a sandbox has claimed, with the rules that keep it from forging addresses. */
-export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
-  const attachment = driversAttachment(context, endpoint, sandbox);
-  const { guarded } = attachment;
-  const { firewallTable: table } = context;
-  if (!guarded || table === undefined) return attachment;
-  const [add, remove] = [spoofAdd(table, guarded), spoofRemove(table, guarded)];
-  return {
-    ...attachment,
-    // Rules exist before the link does, and until it is gone.
-    attach: plan({ op: "nft.apply", namespace: hostNamespace, script: add, undo: remove }, attachment.attach),
-    detach: plan(attachment.detach, { op: "nft.apply", namespace: hostNamespace, script: remove }),
-  };
+/** A table of family `bridge` that the ports of some sandboxes are in, while they are attached. */
+interface PortFilter {
+  readonly table: string;
+  /** The batches by which an attachment's port comes into it and goes; none where it is not for it. */
+  batches(attachment: Attachment): { readonly add: string; readonly remove: string } | undefined;
+  /** The batch that makes it as it should be with these attachments. */
+  ruleset(attachments: readonly Attachment[]): string;
+}
+
+/** @param table of the host's rules: theirs are named after it */
+const portFilters = (table: string): readonly PortFilter[] => {
+  const apart = `${table}_apart`;
+  return [
+    {
+      table,
+      batches: ({ guarded }) => guarded && { add: spoofAdd(table, guarded), remove: spoofRemove(table, guarded) },
+      ruleset: (attachments) =>
+        spoofRuleset(
+          table,
+          attachments.flatMap(({ guarded }) => guarded ?? []),
+        ),
+    },
+    {
+      table: apart,
+      batches: ({ apart: kept, hostLink }) =>
+        kept && hostLink !== undefined
+          ? { add: apartAdd(apart, hostLink), remove: apartRemove(apart, hostLink) }
+          : undefined,
+      ruleset: (attachments) =>
+        apartRuleset(
+          apart,
+          attachments.flatMap(({ apart: kept, hostLink }) => (kept && hostLink !== undefined ? [hostLink] : [])),
+        ),
+    },
+  ];
 };
 
-/** The table of sandboxes that may not forge addresses, as it follows from the records. */
-export const spoofPart = (context: Context, table: string): FirewallPart => ({
-  table: `bridge ${table}`,
-  ruleset: () => {
-    const ports = [...context.state.endpoints.values()].flatMap((endpoint) => {
-      const sandbox = context.state.sandboxes.get(endpoint.sandbox?.id ?? "");
-      const network = context.state.networks.get(endpoint.network);
-      if (!sandbox || !network || !usableDriver(context, network)) return [];
-      return driversAttachment(context, endpoint, sandbox).guarded ?? [];
-    });
-    return spoofRuleset(table, ports);
-  },
-});
+/** The driver's attachment of an endpoint that a sandbox has claimed, with the rules about frames of its port. */
+export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
+  const attachment = driversAttachment(context, endpoint, sandbox);
+  const { firewallTable: table } = context;
+  if (table === undefined) return attachment;
+  const batches = portFilters(table).flatMap((filter) => filter.batches(attachment) ?? []);
+  if (batches.length === 0) return attachment;
+  const add = batches.map(
+    ({ add: script, remove: undo }): Operation => ({ op: "nft.apply", namespace: hostNamespace, script, undo }),
+  );
+  const remove = batches.map(
+    ({ remove: script }): Operation => ({ op: "nft.apply", namespace: hostNamespace, script }),
+  );
+  // Rules exist before the link does, and until it is gone.
+  return { ...attachment, attach: plan(...add, attachment.attach), detach: plan(attachment.detach, ...remove) };
+};
+
+/** The tables that look at frames of sandboxes' ports, as they follow from the records. */
+export const portFilterParts = (context: Context, table: string): readonly FirewallPart[] =>
+  portFilters(table).map((filter) => ({
+    table: `bridge ${filter.table}`,
+    ruleset: () =>
+      filter.ruleset(
+        [...context.state.endpoints.values()].flatMap((endpoint) => {
+          const sandbox = context.state.sandboxes.get(endpoint.sandbox?.id ?? "");
+          const network = context.state.networks.get(endpoint.network);
+          if (!sandbox || !network || !usableDriver(context, network)) return [];
+          return [driversAttachment(context, endpoint, sandbox)];
+        }),
+      ),
+  }));
 
 const driversAttachment = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
   const network = context.state.knownNetwork(endpoint.network) ?? requireNetwork(context, endpoint.network);

@@ -88,6 +88,8 @@ export interface Attachment {
   readonly hostLink?: string;
   /** What the sandbox may call itself on the link, where it is kept from forging addresses. */
   readonly guarded?: GuardedPort;
+  /** `hostLink` is to be kept apart from those of the network's other endpoints, but for published ports. */
+  readonly apart?: boolean;
   /**
    * Present where the host's NAT reaches the endpoint: ports of the sandbox lead to it while it carries the default route.
    * `hostAddress` is the address that they are bound to where none was asked for; absent: every address of the host.

@@ -33,6 +33,7 @@ export const elementsOf = (network: FirewallNetwork): readonly Element[] => {
   const result: Element[] = [{ set: "bridges", key: bridge }];
   if (network.internal) result.push({ set: "internal", key: bridge });
   if (network.icc) result.push({ set: "allowed", key: `${bridge} . ${bridge}` });
+  else result.push({ set: "apart", key: bridge });
   for (const from of trusted) result.push({ set: "allowed", key: `${from} . ${bridge}` });
   if (!network.internal) {
     for (const family of [4, 6] as const) {

@@ -1,5 +1,6 @@
 import { prefixFamily } from "../net/prefix.ts";
 import type { FirewallNetwork, FirewallPart } from "./firewall.ts";
+import { apartRules } from "./firewall-apart.ts";
 import { elementsOf, modeOf } from "./firewall-elements.ts";
 import { type Chain, chains, type Rule, sets } from "./firewall-rules.ts";
 import { spoofRules } from "./firewall-spoof.ts";
@@ -74,24 +75,52 @@ export const explainNetwork = (network: FirewallNetwork): Explanation => ({
     element: value === undefined ? key : `${key} : ${value}`,
     purpose: sets.find(({ name }) => name === set)?.purpose ?? "",
   })),
-  rules: [...explained((rule) => rule.concerns(network)), ...(network.antiSpoofing ? spoofRules : [])],
+  rules: [
+    ...explained((rule) => rule.concerns(network)),
+    ...(network.icc ? [] : apartRules),
+    ...(network.antiSpoofing ? spoofRules : []),
+  ],
 });
 
-/** What happens to a packet that is sent to a port of this host. */
+/** What part of the rules say of one port of this host. */
+export interface PortExplanation extends Explanation {
+  /** NAT leads it on: the forward chain accepts it for that. */
+  readonly translated: boolean;
+  /** It is reached at the sandbox's own address, too. */
+  readonly routed: boolean;
+}
+
+/** Chains in the order in which a packet meets them. */
+const order: readonly string[] = [
+  "prerouting",
+  "output",
+  "publish4",
+  "publish6",
+  "forward",
+  "published",
+  "postrouting",
+  "relay",
+];
+
+/** What happens to a packet that is sent to a port of this host; undefined where nobody publishes it. */
 export const explainPort = (
   port: number,
   protocol: "tcp" | "udp" | "sctp",
   parts: readonly FirewallPart[],
-): Explanation => {
-  const found = parts.flatMap((part) => part.explainPort?.(port, protocol) ?? []);
-  const name = `port ${port}/${protocol}`;
-  if (found.length === 0) {
-    const whose = "what is sent to it is for this host's own programs, which these rules do not filter";
-    return { summary: [`no sandbox publishes ${name}: ${whose}`], elements: [], rules: [] };
-  }
+): (Explanation & { readonly tables: readonly string[] }) | undefined => {
+  const found = parts.flatMap((part) => {
+    const explanation = part.explainPort?.(port, protocol);
+    return explanation ? [{ ...explanation, table: part.table }] : [];
+  });
+  if (found.length === 0) return undefined;
+  const [translated, routed] = [found.some((each) => each.translated), found.some((each) => each.routed)];
+  const accepts = ({ verdict, match }: Rule, { name }: Chain): boolean =>
+    name === "published" ? (match.includes("@reachable") ? routed : translated) : verdict === "jump published";
+  const rules = [...found.flatMap((each) => each.rules), ...(translated || routed ? explained(accepts) : [])];
   return {
-    summary: [`${name} is published`],
-    elements: [],
-    rules: [...found, ...explained((_rule, { name: chain }) => chain === "published")],
+    summary: found.flatMap(({ summary }) => summary),
+    elements: found.flatMap(({ elements }) => elements),
+    rules: rules.toSorted((a, b) => order.indexOf(a.chain) - order.indexOf(b.chain)),
+    tables: found.map(({ table }) => table),
   };
 };

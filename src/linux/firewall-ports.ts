@@ -1,5 +1,6 @@
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
+import type { ExplainedElement, ExplainedRule } from "./firewall-explain.ts";
 
 /**
  * The nftables part of published ports, as text for `nft -f -`: a table of its own whose rules are a fixed number of look-ups
@@ -158,31 +159,39 @@ const skeleton = (table: string): string =>
     fill(table, "postrouting", [hairpin(4), hairpin(6)]),
   ].join("");
 
-/** A rule that matters to a port, for people. */
-export interface ExplainedForward {
-  readonly chain: string;
-  /** Where the kernel calls the chain; absent for one that others jump to. */
-  readonly hook?: string;
-  readonly rule: string;
-  readonly reason: string;
-}
-
 /**
  * The rules by which a port of the host is led on.
+ * @param port in the sandbox
  * @param owner whose the port is, such as `container web`
  */
-export const explainForward = (forward: PortForward, port: number, owner: string): readonly ExplainedForward[] => {
+export const explainForward = (forward: PortForward, port: number, owner: string): readonly ExplainedRule[] => {
   const family = familyOf(forward.to);
-  const one = { ...forward, hostPort: port, port: forward.port + port - forward.hostPort, count: 1 };
-  const [element] = portElements(forward);
-  const set = element?.set ?? "";
-  const rule = publishRules(family)[set.replace(/[46]$/, "")];
-  const where = `${one.to} port ${one.port} of ${owner}`;
+  const chain = `publish${family}`;
+  const [{ set }] = portElements(forward) as readonly [Element];
+  const rules = publishRules(family);
+  const { rule = "" } = rules[set.replace(/[46]$/, "")] ?? {};
   return [
-    ...(["prerouting", "output"] as const).map((chain) => ({ chain, hook: hooks[chain], ...dispatch })),
-    { chain: `publish${family}`, rule: rule?.rule ?? "", reason: `${set} leads it to ${where}` },
+    ...(["prerouting", "output"] as const).map((name) => ({ chain: name, hook: hooks[name], ...dispatch })),
+    ...(rules.loopback ? [{ chain, ...rules.loopback }] : []),
+    { chain, rule, reason: `${set} leads it to ${forward.to} port ${port} of ${owner}` },
     { chain: "postrouting", hook: hooks.postrouting, ...hairpin(family) },
   ];
+};
+
+/** What a forward puts into the sets, for people. */
+export const forwardElements = (forward: PortForward): readonly ExplainedElement[] => {
+  const purposes: Readonly<Record<string, string>> = {
+    port_one: "a port of one address",
+    port_any: "a port of every address",
+    hairpin: "neighbours of a sandbox with ports",
+  };
+  return [...elements([forward])].flatMap(([set, entries]) =>
+    [...entries].map(([key, value]) => ({
+      set,
+      element: value === undefined ? key : `${key} : ${value}`,
+      purpose: purposes[set.replace(/[46]$/, "")] ?? "",
+    })),
+  );
 };
 
 /** The batch that publishes ports; those that are published already in the same way stay. */

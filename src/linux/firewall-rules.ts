@@ -1,4 +1,5 @@
 import type { FirewallNetwork } from "./firewall.ts";
+import { apartMark } from "./firewall-apart.ts";
 import { isClosed, modeOf } from "./firewall-elements.ts";
 
 /**
@@ -34,6 +35,7 @@ export interface NamedSet {
 export const sets: readonly NamedSet[] = [
   { name: "bridges", kind: "set", type: "ifname", purpose: "bridges of our networks" },
   { name: "internal", kind: "set", type: "ifname", purpose: "bridges without a way out" },
+  { name: "apart", kind: "set", type: "ifname", purpose: "bridges whose sandboxes do not reach each other" },
   {
     name: "allowed",
     kind: "set",
@@ -126,6 +128,19 @@ export const chains: readonly Chain[] = [
         verdict: "counter drop",
         reason: "nobody routes through this host to a sandbox's address, IPv6 (moby 49325)",
         concerns: (network) => isClosed(network, 6),
+      },
+    ],
+  },
+  {
+    name: "translated",
+    hook: "type filter hook prerouting priority dstnat + 2; policy accept;",
+    purpose: "after published ports were looked up",
+    rules: [
+      {
+        match: "iifname @apart ct status dnat meta mark 0",
+        verdict: `meta mark set ${apartMark}`,
+        reason: "with br_netfilter it goes from port to port, where what is not marked is dropped",
+        concerns: (network) => !network.icc && !network.internal,
       },
     ],
   },

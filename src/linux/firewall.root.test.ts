@@ -12,6 +12,7 @@ import {
   firewallRuleset,
   firewallUnreach,
 } from "./firewall.ts";
+import { apartAdd, apartRemove, apartRuleset } from "./firewall-apart.ts";
 import { type GuardedPort, spoofAdd, spoofRemove, spoofRuleset } from "./firewall-spoof.ts";
 
 const table = "dnet_0badcafe";
@@ -91,4 +92,14 @@ describe("the table of sandboxes that may not forge addresses, in the kernel", (
     expect(apply(whole, spoofRemove(table, port(2)), spoofRemove(table, port(2)))).toBe(one);
     expect(apply(whole, "flush ruleset", spoofRemove(table, port(2)))).not.toContain("elements");
   });
+});
+
+it("the table of sandboxes that are kept apart is the same made at once or port by port, lets them go, and goes with none", () => {
+  const whole = apartRuleset(table, ["veth2", "veth3"]);
+  expect(apply(apartAdd(table, "veth2"), apartAdd(table, "veth3"), apartAdd(table, "veth3"))).toBe(apply(whole));
+  expect(apply(whole, apartRemove(table, "veth2"), apartRemove(table, "veth2"))).toBe(
+    apply(apartRuleset(table, ["veth3"])),
+  );
+  expect(apply(whole, "flush ruleset", apartRemove(table, "veth2"))).not.toContain("elements");
+  expect(apply(whole, apartRuleset(table, []))).toBe("");
 });

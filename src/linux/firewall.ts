@@ -1,7 +1,7 @@
 import { familyOf, type Ip } from "../net/ip.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { type Element, elementsOf } from "./firewall-elements.ts";
-import type { ExplainedRule } from "./firewall-explain.ts";
+import type { PortExplanation } from "./firewall-explain.ts";
 import { type Chain, chains, type NamedSet, ruleText, sets } from "./firewall-rules.ts";
 
 /**
@@ -51,8 +51,8 @@ export interface FirewallPart {
   ruleset(): string;
   /** What it lets in at sandboxes' own addresses. */
   reachable?(): readonly ReachablePort[];
-  /** The rules by which it leads a port of this host on, and why; none where it does not. */
-  explainPort?(port: number, protocol: ReachablePort["protocol"]): readonly ExplainedRule[];
+  /** How it leads a port of this host on, and why; undefined where it does not. */
+  explainPort?(port: number, protocol: ReachablePort["protocol"]): PortExplanation | undefined;
 }
 
 /** One command a set, however many elements: that is what nft reads fastest. */

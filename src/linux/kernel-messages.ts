@@ -13,6 +13,7 @@ export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch"; readonly topic: Topic }
   | { readonly kind: "neighbors" | "forward-drops" }
+  | { readonly kind: "port-owner"; readonly protocol: "tcp" | "udp" | "sctp"; readonly port: number }
   /** The last request: everything that the worker holds open is closed. */
   | { readonly kind: "close" }
   | { readonly kind: "hold"; readonly table: string }
@@ -42,6 +43,7 @@ export interface KernelReply {
   /** Process ids of the batches by which the host's rules were changed. */
   readonly batches?: readonly number[];
   readonly forwardDrops?: readonly ForwardDrop[];
+  readonly portOwner?: string | undefined;
   readonly neighborTables?: readonly NeighborTable[];
   readonly differences?: readonly TableDifference[];
 }

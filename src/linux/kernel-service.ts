@@ -12,6 +12,7 @@ import { forwardDrops } from "./nft.ts";
 import { holdConnections, openNotifications } from "./notification-sockets.ts";
 import { observe } from "./observe.ts";
 import { hostNamespace, type Operation, type Plan } from "./plan.ts";
+import { portOwner } from "./port-owner.ts";
 import { openSockets } from "./sockets.ts";
 
 /** A namespace that nobody asked for in this time (ms) is let go: our descriptor would keep it alive. */
@@ -67,6 +68,8 @@ const answer = (executor: Executor, request: KernelRequest): KernelReply => {
         return { id, errors: [], sockets: [{ fd: openNotifications(request.topic), port: 0 }] };
       case "forward-drops":
         return { id, errors: [], forwardDrops: forwardDrops() };
+      case "port-owner":
+        return { id, errors: [], portOwner: portOwner(request.protocol, request.port) };
       case "neighbors":
         return { id, errors: [], neighborTables: neighborTables(namespaces.socket(hostNamespace)) };
       case "hold":

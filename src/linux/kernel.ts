@@ -136,6 +136,8 @@ export interface Kernel {
   /** Tells of every change of the host's routes, ours included, without polling. @returns what ends it */
   watchRoutes(onChange: () => void): Promise<() => void>;
   neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]>;
+  /** The program that is bound to a port of the host, as `nginx (process 123)`; undefined where none is, or it cannot be told. */
+  portOwner(protocol: "tcp" | "udp" | "sctp", port: number, signal?: AbortSignal): Promise<string | undefined>;
   /** Chains of other programs that drop what the host forwards, and what they let through. */
   forwardDrops(signal?: AbortSignal): Promise<readonly ForwardDrop[]>;
   close(): Promise<void>;

@@ -159,6 +159,12 @@ export class WorkerKernel implements Kernel {
     return neighborTables;
   }
 
+  async portOwner(protocol: "tcp" | "udp" | "sctp", port: number, signal?: AbortSignal): Promise<string | undefined> {
+    const { errors, portOwner } = await this.#ask({ kind: "port-owner", protocol, port }, signal);
+    if (errors[0]) throw toError(errors[0]);
+    return portOwner;
+  }
+
   async forwardDrops(signal?: AbortSignal): Promise<readonly ForwardDrop[]> {
     const { errors, forwardDrops = [] } = await this.#ask({ kind: "forward-drops" }, signal);
     if (errors[0]) throw toError(errors[0]);

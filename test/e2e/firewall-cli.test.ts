@@ -57,7 +57,7 @@ describe("dnet firewall explain", () => {
 
   it("shows for a port that nobody publishes whose it is, and refuses what is no port", () => {
     expect(ok("firewall", "explain", "8080/udp")).toBe(
-      "no sandbox publishes port 8080/udp: what is sent to it is for this host's own programs, which these rules do not filter",
+      "no container publishes port 8080/udp: these rules do not filter what is sent to it\nno program of this host has it, as far as can be told",
     );
     expect(dnet("firewall", "explain", "99999")).toMatchObject({
       status: 1,

@@ -322,6 +322,13 @@ export class FakeKernel implements Kernel {
   neighbors: readonly NeighborTable[] = [];
   readonly #routeWatchers = new Set<() => void>();
 
+  /** Programs that have ports, by `tcp/80`. */
+  readonly portOwners = new Map<string, string>();
+
+  async portOwner(protocol: string, port: number): Promise<string | undefined> {
+    return this.portOwners.get(`${protocol}/${port}`);
+  }
+
   drops: readonly ForwardDrop[] = [];
 
   async forwardDrops(): Promise<readonly ForwardDrop[]> {

@@ -20,7 +20,7 @@ const explanation = async (client: Client, text: string): Promise<FirewallResour
 const section = (title: string, lines: readonly string[]): string =>
   lines.length === 0 ? "" : `\n${title}\n${lines.join("")}`;
 
-const text = ({ table, summary, elements, rules }: FirewallResource): string => {
+const text = ({ table, tables = [], summary, elements, rules }: FirewallResource): string => {
   const width = Math.max(0, ...elements.map(({ set }) => set.length));
   let chain = "";
   const ruleLines = rules.map(({ chain: name, hook, rule, reason }) => {
@@ -31,11 +31,13 @@ const text = ({ table, summary, elements, rules }: FirewallResource): string => 
   return [
     ...summary.map((line) => `${line}\n`),
     section(
-      `In the sets of table ${table}:`,
+      `In the sets of table ${tables[0] ?? table}:`,
       elements.map(({ set, element, purpose }) => `  ${set.padEnd(width)}  ${element}\n      # ${purpose}\n`),
     ),
     section("Rules that can decide about its packets, in the order of the chains:", ruleLines),
-    rules.length === 0 ? "" : `\nThe whole: nft list table ${table}\n`,
+    rules.some(({ chain: name }) => name !== "relay")
+      ? `\nThe whole: ${[...tables, table].map((name) => `nft list table ${name}`).join("; ")}\n`
+      : "",
   ].join("");
 };
 

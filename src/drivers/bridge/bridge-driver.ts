@@ -123,8 +123,10 @@ export const bridgeDriver = (): NetworkDriver => ({
     const hostLink = hostLinkName(endpoint);
     const guarded = booleanOption(network.options, option.antiSpoofing, false) && endpoint.mac !== undefined;
     const hostAddress = addressOption(network.options, option.hostBindingIpv4, 4);
+    const apart = !booleanOption(network.options, option.icc, true);
     return {
       hostLink,
+      ...(apart && sandbox.ports && { apart }),
       ...(!network.internal && {
         publish: {
           ...(hostAddress !== undefined && hostAddress !== "0.0.0.0" && { hostAddress }),
@@ -144,7 +146,8 @@ export const bridgeDriver = (): NetworkDriver => ({
             alias: endpoint.mark,
             master: bridgeName(network),
             up: true,
-            ...(!booleanOption(network.options, option.icc, true) && { bridgePort: { isolated: true } }),
+            // The kernel's isolation needs no rules, but would keep others from its published ports.
+            ...(apart && { bridgePort: { isolated: sandbox.ports !== true } }),
             ...(mtu !== undefined && { mtu }),
             peer: {
               name: sandbox.interfaceName,
