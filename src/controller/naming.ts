@@ -26,6 +26,8 @@ export interface SandboxNamingOptions {
   readonly hostUpstreams: HostUpstreams;
   /** The host's own resolver configuration: search domains, and what a sandbox on the host's stack gets. */
   readonly hostResolvConf?: string;
+  /** Seconds for which answers about our own names may be kept; default 0. */
+  readonly ttl?: number;
   readonly log: Log;
 }
 
@@ -102,6 +104,7 @@ export class SandboxNaming implements Naming {
       tcp: { fd: tcp.fd },
       view,
       upstreams: () => this.#upstreams(sandbox.id),
+      ttl: this.#options.ttl ?? 0,
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
     try {

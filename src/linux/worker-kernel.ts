@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
+import { HangWatch } from "./hang-watch.ts";
 import type {
   ForeignChange,
   Kernel,
@@ -39,6 +40,13 @@ const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError 
     ...(errno !== undefined && { errno }),
   });
 
+/** Milliseconds without an answer of the worker after which nobody waits any longer. One run of nft may take 30 s. */
+const patience = 90_000;
+const kernelHangs = (): NetworkError =>
+  noService("kernel-hangs", "the kernel does not answer: a call has not come back", {
+    hint: 'see `dmesg` ("waiting for ... to become free", "blocked for more than"); what runs goes on, changes are refused until it answers',
+  });
+
 /** Milliseconds that the worker has to close what it holds, after what is before it in its queue. */
 const closeDeadline = 2_000;
 const late = (milliseconds: number): Promise<void> =>
@@ -49,13 +57,24 @@ export class WorkerKernel implements Kernel {
   readonly #onOperation: (operation: Operation, outcome: "done" | "undone") => void;
   readonly #waiting = new Map<number, Waiting>();
   readonly #changes = new Set<ForeignChanges>();
+  readonly #hangWatch: HangWatch;
   #worker: Worker | undefined;
   #closed = false;
   #id = 0;
 
-  /** @param options.onOperation told of every change of the kernel, after it, in order */
-  constructor(options: { readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void } = {}) {
+  /**
+   * @param options.onOperation told of every change of the kernel, after it, in order
+   * @param options.patience milliseconds without any answer of the kernel after which whoever waits is refused with
+   *   `kernel-hangs`, and others at once until it answers again
+   */
+  constructor(
+    options: {
+      readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void;
+      readonly patience?: number;
+    } = {},
+  ) {
     this.#onOperation = options.onOperation ?? (() => undefined);
+    this.#hangWatch = new HangWatch(options.patience ?? patience, () => this.#giveUp());
   }
 
   async apply(plan: Plan, signal?: AbortSignal): Promise<void> {
@@ -179,17 +198,20 @@ export class WorkerKernel implements Kernel {
     const closed = this.#worker && this.#ask({ kind: "close" }).then(undefined, () => undefined);
     this.#closed = true;
     await Promise.race([closed, late(closeDeadline)]);
-    await this.#worker?.terminate();
+    // A thread that hangs in the kernel cannot be ended either.
+    await Promise.race([this.#worker?.terminate(), late(closeDeadline)]);
   }
 
   async #ask(request: Ask, signal?: AbortSignal): Promise<KernelReply> {
     signal?.throwIfAborted();
     const worker = this.#start();
+    if (this.#hangWatch.hangs) throw kernelHangs();
     const id = ++this.#id;
     const reply = await new Promise<KernelReply>((resolve, reject) => {
       // The worker keeps the process alive only while somebody waits for it.
       if (this.#waiting.size === 0) worker.ref();
       this.#waiting.set(id, { resolve, reject });
+      this.#hangWatch.asked();
       worker.postMessage({ ...request, id });
     });
     const plan = "plan" in request ? request.plan : [];
@@ -199,6 +221,14 @@ export class WorkerKernel implements Kernel {
     }
     for (const operation of reply.undone ?? []) this.#onOperation(operation, "undone");
     return reply;
+  }
+
+  /** What was asked may still be done, later: then it is a difference that the next reconcile removes. */
+  #giveUp(): void {
+    const all = [...this.#waiting.values()];
+    this.#waiting.clear();
+    this.#worker?.unref();
+    for (const { reject } of all) reject(kernelHangs());
   }
 
   /** The worker, started on first use and again after it died. */
@@ -213,6 +243,7 @@ export class WorkerKernel implements Kernel {
     worker.on("message", (reply: KernelReply) => {
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
+      this.#hangWatch.answered(this.#waiting.size > 0);
       if (this.#waiting.size === 0) worker.unref();
       for (const changes of this.#changes) changes.replied(reply.id, reply.batches ?? []);
       if (waiting) waiting.resolve(reply);
@@ -224,6 +255,7 @@ export class WorkerKernel implements Kernel {
     });
     worker.on("exit", () => {
       this.#worker = undefined;
+      this.#hangWatch.answered(false);
       const error = noService("kernel-worker", `the kernel worker ended: ${reason}`, {
         hint: "the next operation starts a new one",
       });
