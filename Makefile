@@ -6,7 +6,7 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test chaos demo demo-single bench setup packages test-packages clean
+.PHONY: help build check check-types check-lint check-unit test chaos fuzz demo demo-single bench setup packages test-packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
 	@echo "make demo     two hosts with a store, an overlay network across them, ping (as root; under 30 s after the install)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check    types, lint and unit tests (under 15 s, no root needed)"
 	@echo "make test     everything, as root, on real kernel objects"
 	@echo "make chaos    10 minutes of random operations on three nodes that break (as root; SECONDS=60 STORE=etcd SEED=1)"
+	@echo "make fuzz     10 minutes of hostile input to everything that takes some (SECONDS=60 SEED=1 TARGET=rest RUN_PATH=3:1)"
 	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
 	@echo "make clean    remove what was built and installed here"
 
@@ -47,6 +48,7 @@ check-lint:
 	@$(RUN) node scripts/lint-imports.ts
 	@$(RUN) node scripts/errors-doc.ts --check
 	@$(RUN) node scripts/firewall-doc.ts --check
+	@$(RUN) node scripts/named-tests.ts docs/complaints.md
 
 check-unit:
 	@$(RUN) $(BIN)/vitest run --project unit
@@ -56,6 +58,9 @@ test: check test-packages build
 
 chaos: build packages
 	@$(RUN) scripts/chaos.sh --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")
+
+fuzz: setup
+	@$(RUN) node test/fuzz/main.ts --seconds "$(or $(SECONDS),600)" $(if $(SEED),--seed "$(SEED)") $(if $(TARGET),--target "$(TARGET)") $(if $(RUN_PATH),--path "$(RUN_PATH)")
 
 demo: build packages
 	@scripts/demo-overlay.sh

@@ -10,7 +10,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["src/**/*.test.ts"],
+          include: ["src/**/*.test.ts", "test/fuzz/*.test.ts"],
           exclude: ["**/*.root.test.ts"],
           testTimeout: 30_000,
           // The files of a worker share its modules, and the files they write need no disk: that is half of the time.
@@ -22,6 +22,7 @@ export default defineConfig({
         test: {
           name: "root",
           include: ["src/**/*.root.test.ts", "test/**/*.test.ts"],
+          exclude: ["test/fuzz/**", "**/node_modules/**"],
           pool: "forks",
           // Each file has a host of its own: they can run side by side, and spend much of their time waiting.
           fileParallelism: true,

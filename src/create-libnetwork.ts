@@ -67,6 +67,8 @@ export interface CreateLibnetworkOptions {
   readonly nodeName?: (node: string) => string;
   /** `none` leaves packets alone: no NAT, no isolation. */
   readonly firewall?: "nftables" | "none";
+  /** Seconds for which programs may keep the addresses of names of ours; default 0: a name that moves is found at once. */
+  readonly dnsTtl?: number;
   /** Made at the start where it is missing; an empty name makes none. Default `bridge`. */
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
@@ -144,6 +146,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       gateway: gatewayNetwork,
       naming: (state) =>
         new SandboxNaming({
+          ...(options.dnsTtl !== undefined && { ttl: options.dnsTtl }),
           state,
           kernel,
           directory: join(root, "files"),

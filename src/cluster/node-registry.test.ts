@@ -77,7 +77,7 @@ describe("a node", () => {
     expect((await store.get("nodes/00000001"))?.version).toBe(1);
   });
 
-  it("that crashes is gone when its lease ends, and alive again when it is back", async () => {
+  it("14: that crashes is gone when its lease ends, and alive again when it is back", async () => {
     const one = open("00000001");
     await store.transact({ puts: [{ key: "nodes/00000002", value: record("00000002") }] });
     const lease = await store.lease(30_000);

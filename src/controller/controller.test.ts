@@ -264,7 +264,7 @@ describe("attaching", () => {
     expect(libnetwork.endpoint(endpoint.id)).toEqual(endpoint);
   });
 
-  it("names interfaces eth0, eth1 and uses a freed number again", async () => {
+  it("40, moby 20067: names interfaces eth0, eth1 and uses a freed number again", async () => {
     const { libnetwork, kernel, endpoint, sandbox } = await filled();
     const more = [];
     for (const name of ["n1", "n2", "n3"]) {
@@ -284,7 +284,7 @@ describe("attaching", () => {
     expect(libnetwork.sandbox(sandbox.id).endpoints).toEqual([endpoint.id, two.id, three.id, one.id]);
   });
 
-  it("keeps the default route with the first network that has a way out", async () => {
+  it("40, moby 25181: keeps the default route with the first network that has a way out", async () => {
     const opened = await openController();
     const { libnetwork, kernel } = opened;
     const { id: sandbox, key } = await libnetwork.createSandbox({ containerId: "c1" });

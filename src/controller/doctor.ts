@@ -1,4 +1,5 @@
 import { errorText } from "../errors.ts";
+import { addressesCheck } from "./doctor/addresses.ts";
 import type { Check, Finding, Look } from "./doctor/check.ts";
 import { claimsCheck } from "./doctor/claims.ts";
 import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
@@ -20,6 +21,7 @@ const checks: readonly Check[] = [
   recordsCheck,
   claimsCheck,
   guardsCheck,
+  addressesCheck,
   networksCheck,
   sandboxesCheck,
   orphansCheck,

@@ -83,6 +83,7 @@ export class EndpointManager {
     if (outside !== undefined) {
       throw badRequest("address-outside", `invalid address: ${outside} is in no subnet of network ${network.name}`);
     }
+    for (const ip of requested) this.#refuseTaken(network, ip);
     const taken = furtherFree(this.#context.state.takenIn(network.id), skip);
     const result: InterfaceAddress[] = [];
     for (const family of [4, 6] as const) {
@@ -110,6 +111,21 @@ export class EndpointManager {
       if (failure !== undefined) throw failure;
     }
     return result;
+  }
+
+  /** An address stays its service's, attached or not; whoever wants it too is told whose it is. */
+  #refuseTaken(network: NetworkRecord, ip: Ip): void {
+    if (!this.#context.state.takenIn(network.id).has(ip)) return;
+    const isIt = (address: InterfaceAddress | undefined) => address !== undefined && addressOf(address) === ip;
+    const owner = this.#context.state.endpointsOf(network.id).find(({ addresses }) => addresses.some(isIt));
+    const reserved = Object.entries(network.auxiliary).find(([, address]) => address === ip)?.[0];
+    const whose =
+      (owner && `service ${owner.name}${owner.sandbox ? ` in container ${owner.sandbox.container}` : ""} has it`) ??
+      (network.subnets.some(({ gateway }) => isIt(gateway)) ? "it is the gateway" : undefined) ??
+      (reserved === undefined ? "it is taken" : `it is set aside as ${reserved}`);
+    throw forbidden("address-in-use", "Address already in use", {
+      hint: `${ip} of network ${network.name}: ${whose}`,
+    });
   }
 
   /** @returns what was removed; where it was attached elsewhere, this host still has to forget it as a peer */

@@ -50,7 +50,7 @@ describe("routes of the host", () => {
   });
 });
 
-describe("the kernel's table of neighbours", () => {
+describe("20, ln 1522, moby 32195: the kernel's table of neighbours", () => {
   it("is warned of from four fifths on", () => {
     expect(neighborWarning({ family: 4, entries: 819, limit: 1024 })).toBeUndefined();
     expect(neighborWarning({ family: 4, entries: 820, limit: 1024 })).toContain("820 of 1024");

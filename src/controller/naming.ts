@@ -27,6 +27,8 @@ export interface SandboxNamingOptions {
   /** The host's own resolver configuration: search domains, and what a sandbox on the host's stack gets. */
   readonly hostResolvConf?: string;
   readonly files?: SandboxFiles;
+  /** Seconds for which answers about our own names may be kept; default 0. */
+  readonly ttl?: number;
   readonly log: Log;
 }
 
@@ -105,6 +107,7 @@ export class SandboxNaming implements Naming {
       tcp: { fd: tcp.fd },
       view,
       upstreams: () => this.#upstreams(sandbox.id),
+      ttl: this.#options.ttl ?? 0,
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
     try {

@@ -60,7 +60,7 @@ describe("what one node wrote", () => {
     }
   });
 
-  it("names and addresses are the cluster's: none twice, the lowest free first", async () => {
+  it("7, moby 33795, moby 33402, moby 41576: names and addresses are the cluster's: none twice, the lowest free first", async () => {
     const { a, b, network } = await pair();
     const publish = (one: Opened, name: string) => one.libnetwork.createEndpoint(network, { name });
     const done = await Promise.allSettled(

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { NetworkError } from "../errors.ts";
 import { parseConfig } from "./config.ts";
@@ -76,27 +75,5 @@ describe("configuration", () => {
   ])("%j is refused with line and field", (source, expected) => {
     if (typeof expected === "string") expect(error(source)).toBe(expected);
     else expect(error(source)).toMatch(expected);
-  });
-
-  it("gives an object or a typed error, whatever the text", () => {
-    const line = fc.constantFrom(
-      "[daemon]",
-      "[scopes.global.client]",
-      "debug = ",
-      "x.y = 1",
-      '"a" = "b"',
-      "[[daemon]]",
-      "hosts = [",
-    );
-    fc.assert(
-      fc.property(fc.array(fc.oneof(line, fc.string())), (lines) => {
-        try {
-          parseConfig(lines.join("\n"), "x");
-        } catch (thrown) {
-          expect(thrown).toBeInstanceOf(NetworkError);
-        }
-      }),
-      { numRuns: 500 },
-    );
   });
 });

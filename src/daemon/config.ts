@@ -45,6 +45,8 @@ const configShape = z.strictObject({
       /** Names under which clients may address the API over TCP, beside IP addresses and localhost. */
       hostNames: z.array(text).optional(),
       firewall: z.enum(["nftables", "none"]).optional(),
+      /** Seconds for which programs in sandboxes may keep the addresses of names. */
+      dnsTtl: z.int().min(0).max(86_400).optional(),
     })
     .optional(),
   cluster: z
@@ -141,7 +143,18 @@ const invalid = (
 /** Every key of the schema, for matching without regard to case. */
 const knownKeys = [
   ...["title", "daemon", "cluster", "scopes", "datastore", "orchestration", "global", "local", "client"],
-  ...["debug", "dataDir", "execRoot", "defaultNetwork", "defaultDriver", "labels", "hosts", "hostNames", "firewall"],
+  ...[
+    "debug",
+    "dataDir",
+    "execRoot",
+    "defaultNetwork",
+    "defaultDriver",
+    "labels",
+    "hosts",
+    "hostNames",
+    "firewall",
+    "dnsTtl",
+  ],
   ...["discovery", "address", "heartbeat", "serf", "serfPort", "provider", "config", "agent", "bind", "peer"],
   ...["serfRpcPort", "encrypt", "overlay", "peersAhead", "repair", "idle"],
 ] as const;

@@ -97,6 +97,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       ...(daemon.dataDir !== undefined && { dataDir: daemon.dataDir }),
       ...(daemon.execRoot !== undefined && { execRoot: daemon.execRoot }),
       ...(daemon.firewall !== undefined && { firewall: daemon.firewall }),
+      ...(daemon.dnsTtl !== undefined && { dnsTtl: daemon.dnsTtl }),
       ...(daemon.defaultNetwork !== undefined && { defaultNetwork: daemon.defaultNetwork }),
       ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
       ...(store && { globalStore: store }),

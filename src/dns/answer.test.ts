@@ -1,5 +1,4 @@
 import dns from "dns-packet";
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseIp, reverseName } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
@@ -66,12 +65,12 @@ describe("answers from the table", () => {
     expect(ask("k1.ba", "AAAA", { flags: 0 })).toMatchObject({ flag_rd: false, values: ["fd00:1::2"] });
   });
 
-  it("carry the TTL that is set", () => {
+  it("46: carry the TTL that is set", () => {
     const answer = answerQuery(packet("k2", "A"), view, { transport: "udp", ttl: 600 });
     expect(answer.kind === "reply" && dns.decode(answer.reply).answers).toMatchObject([{ ttl: 600 }]);
   });
 
-  it("are empty for other types of an own name, and NXDOMAIN below an own zone", () => {
+  it("44, moby 45553: are empty for other types of an own name, and NXDOMAIN below an own zone", () => {
     for (const type of ["AAAA", "MX", "TXT", "SRV", "PTR", "ANY", "AXFR"])
       expect(ask("k2", type), type).toMatchObject({ rcode: "NOERROR", answers: [] });
     for (const name of ["nosuch.ba", "_http._tcp.k1.ba"])
@@ -143,26 +142,6 @@ describe("packets that are no query", () => {
       expect(answer(good.subarray(0, length)), `${length} bytes`).toBe("12:1");
     const long = Buffer.concat([good.subarray(0, 12), Buffer.alloc(256, Buffer.of(1, 0x61)), Buffer.of(0, 0, 1, 0, 1)]);
     expect(answer(long)).toBe("12:1");
-  });
-
-  it("never throw, and every reply is a packet with our id", () => {
-    const check = (bytes: Buffer) => {
-      const result = answerQuery(bytes, view, { transport: "udp" });
-      if (result.kind !== "reply") return;
-      expect(dns.decode(result.reply).id).toBe(bytes.readUInt16BE(0));
-      expect(result.reply.length).toBeLessThanOrEqual(1232);
-    };
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 600 }), (bytes) => check(Buffer.from(bytes))));
-    const edits = fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 6 });
-    const whole = packet("many", "A", opt(1232));
-    fc.assert(
-      fc.property(edits, fc.uint8Array({ maxLength: 20 }), fc.boolean(), (changes, tail, large) => {
-        const copy = Buffer.concat([large ? whole : good, tail]);
-        for (const [at, value] of changes) copy[at] = value;
-        check(copy);
-      }),
-      { numRuns: 1000 },
-    );
   });
 });
 

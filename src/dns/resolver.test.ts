@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { connect } from "node:net";
 import dns from "dns-packet";
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Resolver } from "./resolver.ts";
 import {
@@ -52,7 +51,7 @@ describe("a resolver over UDP", () => {
     expect(new Set(other.seen.map((seen) => seen.readUInt16BE(0))).size).toBeGreaterThan(15);
   });
 
-  it("takes no reply with another id, another question, no QR bit or from another address", async () => {
+  it("45, moby 22185: takes no reply with another id, another question, no QR bit or from another address", async () => {
     const forger = await udpSocket();
     const other = await upstream((packet, from, socket) => {
       const forged = upstreamReply(packet, "6.6.6.6");
@@ -90,7 +89,7 @@ describe("a resolver over UDP", () => {
     expect(await later(ask(resolver, query("example.com")))).toMatchObject({ rcode: "SERVFAIL", id: 99 });
   });
 
-  it("fails at once what is beyond the bound, and is free again afterwards", async () => {
+  it("45: fails at once what is beyond the bound, and is free again afterwards", async () => {
     const silent = await upstream(() => {});
     stopClocks();
     const resolver = await open({ maxOutstanding: 2, upstreams: () => [silent.at] });
@@ -110,17 +109,6 @@ describe("a resolver over UDP", () => {
     client.send(query("web"), resolver.udpPort, "127.0.0.1");
     await expect(once(client, "message", { signal: AbortSignal.timeout(100) })).rejects.toThrow();
     await dial(resolver).closed;
-  });
-
-  it("survives any packet", async () => {
-    const other = await upstream(answering("10.1.1.1"));
-    const resolver = await open({ upstreams: () => [other.at], timeout: 50 });
-    const client = await udpSocket();
-    for (const bytes of fc.sample(fc.uint8Array({ maxLength: 100 }), 300)) {
-      client.send(Buffer.from(bytes), resolver.udpPort, "127.0.0.1");
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    expect(addresses(await ask(resolver, query("web")))).toEqual(["172.19.0.2"]);
   });
 });
 

@@ -2,7 +2,8 @@ import { internal } from "../errors.ts";
 import { Executor } from "../linux/executor.ts";
 import { errno } from "../linux/libc.ts";
 import { Namespaces } from "../linux/namespaces.ts";
-import { NetlinkError, NetlinkSocket, type Request } from "../linux/netlink/socket.ts";
+import { NetlinkError } from "../linux/netlink/netlink-error.ts";
+import { NetlinkSocket, type Request } from "../linux/netlink/socket.ts";
 import type { Operation } from "../linux/plan.ts";
 import { between, type FaultError, type Faults } from "./faults.ts";
 

@@ -22,7 +22,7 @@ describe("the table of published ports", () => {
     await expect(portsRuleset(table, forwards)).toMatchFileSnapshot("../../test/golden/plans/ports-ruleset.txt");
   });
 
-  it("has as many rules with ten thousand ports as with one", () => {
+  it("4: has as many rules with ten thousand ports as with one", () => {
     const rules = (list: readonly PortForward[]) => portsRuleset(table, list).match(/^add rule/gm)?.length;
     const many = Array.from({ length: 10_000 }, (_, n) => ({
       ...web,

@@ -9,8 +9,9 @@ import { AF, NTF_SELF, nda, RTN_UNICAST, rta, rtm } from "./netlink/constants.ts
 import { decodeLink, ifinfo } from "./netlink/link.ts";
 import { attribute, attributeU32 } from "./netlink/message.ts";
 import { decodeNeighbor, neighborHeader } from "./netlink/neighbor.ts";
+import { NetlinkError } from "./netlink/netlink-error.ts";
 import { decodeRoute } from "./netlink/route.ts";
-import { NetlinkError, type NetlinkSocket } from "./netlink/socket.ts";
+import type { NetlinkSocket } from "./netlink/socket.ts";
 import type { NamespaceRef } from "./plan.ts";
 
 /** A question to the kernel about one packet: where a namespace sends it, who a neighbour is, which way a MAC is. */

@@ -1,8 +1,8 @@
 import { bind, close, recv, SO, SOCK, SOL_SOCKET, send, setsockopt, signalWhenReadable, socket } from "./libc.ts";
 import { AF } from "./netlink/constants.ts";
 import { decodeMessages, parseAck } from "./netlink/message.ts";
+import { NetlinkError } from "./netlink/netlink-error.ts";
 import { encodeHold, groupNftables, isAcknowledgement, NETLINK_NETFILTER } from "./netlink/nftables.ts";
-import { NetlinkError } from "./netlink/socket.ts";
 
 /** Netlink sockets of the namespace in which the calling thread is that tell of changes, or last; descriptors for whoever closes them. */
 

@@ -5,6 +5,7 @@ import { Worker, type WorkerOptions } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { ForwardDrop } from "./forward-drops.ts";
+import { HangWatch } from "./hang-watch.ts";
 import type {
   ForeignChange,
   Kernel,
@@ -40,6 +41,13 @@ const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError 
     ...(errno !== undefined && { errno }),
   });
 
+/** Milliseconds without an answer of the worker after which nobody waits any longer. One run of nft may take 30 s. */
+const patience = 90_000;
+const kernelHangs = (): NetworkError =>
+  noService("kernel-hangs", "the kernel does not answer: a call has not come back", {
+    hint: 'see `dmesg` ("waiting for ... to become free", "blocked for more than"); what runs goes on, changes are refused until it answers',
+  });
+
 /** Milliseconds that the worker has to close what it holds, after what is before it in its queue. */
 const closeDeadline = 2_000;
 const late = (milliseconds: number): Promise<void> =>
@@ -48,6 +56,11 @@ const late = (milliseconds: number): Promise<void> =>
 export interface WorkerKernelOptions {
   /** Told of every change of the kernel, after it, in order. */
   readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void;
+  /**
+   * Milliseconds without any answer of the kernel after which whoever waits is refused with `kernel-hangs`, and others at
+   * once until it answers again.
+   */
+  readonly patience?: number;
   /** Starts the worker thread, which runs `serveKernel`. */
   readonly newWorker?: (options: WorkerOptions) => Worker;
 }
@@ -58,6 +71,7 @@ export class WorkerKernel implements Kernel {
   readonly #onOperation: (operation: Operation, outcome: "done" | "undone") => void;
   readonly #waiting = new Map<number, Waiting>();
   readonly #changes = new Set<ForeignChanges>();
+  readonly #hangWatch: HangWatch;
   #worker: Worker | undefined;
   #closed = false;
   #id = 0;
@@ -65,6 +79,7 @@ export class WorkerKernel implements Kernel {
   constructor(options: WorkerKernelOptions = {}) {
     this.#newWorker = options.newWorker ?? ((settings) => new Worker(workerUrl(), settings));
     this.#onOperation = options.onOperation ?? (() => undefined);
+    this.#hangWatch = new HangWatch(options.patience ?? patience, () => this.#giveUp());
   }
 
   async apply(plan: Plan, signal?: AbortSignal): Promise<void> {
@@ -194,17 +209,20 @@ export class WorkerKernel implements Kernel {
     const closed = this.#worker && this.#ask({ kind: "close" }).then(undefined, () => undefined);
     this.#closed = true;
     await Promise.race([closed, late(closeDeadline)]);
-    await this.#worker?.terminate();
+    // A thread that hangs in the kernel cannot be ended either.
+    await Promise.race([this.#worker?.terminate(), late(closeDeadline)]);
   }
 
   async #ask(request: Ask, signal?: AbortSignal): Promise<KernelReply> {
     signal?.throwIfAborted();
     const worker = this.#start();
+    if (this.#hangWatch.hangs) throw kernelHangs();
     const id = ++this.#id;
     const reply = await new Promise<KernelReply>((resolve, reject) => {
       // The worker keeps the process alive only while somebody waits for it.
       if (this.#waiting.size === 0) worker.ref();
       this.#waiting.set(id, { resolve, reject });
+      this.#hangWatch.asked();
       worker.postMessage({ ...request, id });
     });
     const plan = "plan" in request ? request.plan : [];
@@ -214,6 +232,14 @@ export class WorkerKernel implements Kernel {
     }
     for (const operation of reply.undone ?? []) this.#onOperation(operation, "undone");
     return reply;
+  }
+
+  /** What was asked may still be done, later: then it is a difference that the next reconcile removes. */
+  #giveUp(): void {
+    const all = [...this.#waiting.values()];
+    this.#waiting.clear();
+    this.#worker?.unref();
+    for (const { reject } of all) reject(kernelHangs());
   }
 
   /** The worker, started on first use and again after it died. */
@@ -228,6 +254,7 @@ export class WorkerKernel implements Kernel {
     worker.on("message", (reply: KernelReply) => {
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
+      this.#hangWatch.answered(this.#waiting.size > 0);
       if (this.#waiting.size === 0) worker.unref();
       for (const changes of this.#changes) changes.replied(reply.id, reply.batches ?? []);
       if (waiting) waiting.resolve(reply);
@@ -239,6 +266,7 @@ export class WorkerKernel implements Kernel {
     });
     worker.on("exit", () => {
       this.#worker = undefined;
+      this.#hangWatch.answered(false);
       const error = noService("kernel-worker", `the kernel worker ended: ${reason}`, {
         hint: "the next operation starts a new one",
       });

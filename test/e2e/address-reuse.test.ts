@@ -15,7 +15,7 @@ afterAll(async () => {
   expectNothingLeft();
 });
 
-it("an address that moves to another interface is known there at once, by peers and by the host", async () => {
+it("41: an address that moves to another interface is known there at once, by peers and by the host", async () => {
   const network = await lab.network("web");
   const addresses = ["10.77.1.50", "fd00:77:1::50"];
   const peer = await lab.sandbox("peer", network);

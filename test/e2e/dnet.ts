@@ -22,10 +22,13 @@ const environment = (more: Readonly<Record<string, string>> = {}): Record<string
 });
 
 /** `dnet ARGS`, as a person types it. */
-export const dnet = (...args: readonly string[]): Ran => {
+export const dnet = (...args: readonly string[]): Ran => dnetIn({}, ...args);
+
+/** The same, with more in its environment. */
+export const dnetIn = (more: Readonly<Record<string, string>>, ...args: readonly string[]): Ran => {
   const { status, stdout, stderr } = spawnSync(executable, args, {
     encoding: "utf8",
-    env: environment(),
+    env: environment(more),
     timeout: 60_000,
   });
   return { status, stdout, stderr };
@@ -69,9 +72,14 @@ export class DaemonProcess {
   }
 
   /** Starts `dnet -d ARGS` and waits until it says that it is ready. */
-  static async start(...args: readonly string[]): Promise<DaemonProcess> {
+  static start(...args: readonly string[]): Promise<DaemonProcess> {
+    return DaemonProcess.startIn({}, ...args);
+  }
+
+  /** The same, with more in its environment. */
+  static async startIn(more: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<DaemonProcess> {
     const log = fileWithoutName();
-    const child = spawn(executable, ["-d", ...args], { stdio: ["ignore", "ignore", log], env: environment() });
+    const child = spawn(executable, ["-d", ...args], { stdio: ["ignore", "ignore", log], env: environment(more) });
     const daemon = new DaemonProcess(child, log);
     const running = () => child.exitCode === null && child.signalCode === null;
     await eventually("ready, or ended", () => !running() || daemon.log.includes(" is ready"), 30_000).catch(() => {});

@@ -151,7 +151,7 @@ EOF`);
     shell("nft delete table inet dnet_user");
   });
 
-  it("and traffic in transit pass us untouched, as do foreign policies", async () => {
+  it("32: and traffic in transit pass us untouched, as do foreign policies", async () => {
     const far = new Neighbour(1);
     await far.connect();
     await lab.network("web");

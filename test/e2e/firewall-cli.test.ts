@@ -149,7 +149,7 @@ describe("the daemon", () => {
     );
   });
 
-  it("refuses a network that it cannot protect, and leaves nothing of it", async () => {
+  it("33: refuses a network that it cannot protect, and leaves nothing of it", async () => {
     const before = run("ip", "-br", "link");
     expect(await daemon.stop()).toBe(0);
     // An nft that can do everything but add elements.

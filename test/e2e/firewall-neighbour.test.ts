@@ -148,7 +148,7 @@ describe("the way out", () => {
   });
 });
 
-it("a network of IPv6 alone has its way out, its names and its protection", async () => {
+it("39: a network of IPv6 alone has its way out, its names and its protection", async () => {
   const network = await lab.network("six", { subnets: [], ipv4: false, ipv6: true });
   expect(network.subnets.map(({ pool }) => pool)).toEqual([expect.stringMatching(/^fd/)]);
   const [one, two] = [await lab.sandbox("c1", network), await lab.sandbox("c2", network)];

@@ -58,7 +58,7 @@ it("another program's chain that drops what is forwarded is named, with what to 
   shell("nft delete table ip filter");
 });
 
-it("a route that appears later and overlaps a network is warned of, once", async () => {
+it("37: a route that appears later and overlaps a network is warned of, once", async () => {
   const network = await lab.network("web");
   const [subnet] = network.subnets;
   const part = subnet?.pool.replace(/0\/24$/, "128/25") ?? "";

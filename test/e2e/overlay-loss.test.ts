@@ -70,7 +70,7 @@ describe("hosts that go", () => {
     expect(await lab.reaches(3, "c3", "c2")).toBe(true);
   });
 
-  it("a host that died is said to be gone, its services stay until they are unpublished by force, and another takes over", async () => {
+  it("14: a host that died is said to be gone, its services stay until they are unpublished by force, and another takes over", async () => {
     const address = await lab.address(1, "c2.both");
     await lab.join(2, "stays", ["both"]);
     await lab.lab.host(2).kill();
@@ -125,7 +125,7 @@ describe("what a daemon that was away comes back to", () => {
 });
 
 describe("entries of the kernel", () => {
-  it("that are wrong or foreign are put right within the time of a look; without use, those installed on demand go", async () => {
+  it("13: that are wrong or foreign are put right within the time of a look; without use, those installed on demand go", async () => {
     const host = lab.lab.host(1);
     appendFileSync(host.configPath, "[overlay]\nrepair = 1\n");
     await host.kill("TERM");

@@ -26,7 +26,7 @@ const resolve = async (host: number, ...query: readonly string[]): Promise<strin
 };
 
 describe("an overlay network on three hosts", () => {
-  it("every sandbox reaches every other by name and alias, each address has its name, and a name goes at detach", async () => {
+  it("11, ln 617, ln 962, ln 2367: every sandbox reaches every other by name and alias, each address has its name, and a name goes at detach", async () => {
     for (const here of hosts) {
       for (const there of hosts.filter((other) => other !== here)) {
         const address = await lab.address(here, `c${there}.multihost`);
@@ -95,13 +95,14 @@ describe("an overlay network on three hosts", () => {
     }
   });
 
-  it("a service that moves to another host is reached there", async () => {
+  it("12, moby 30134, moby 30487, moby 42833, moby 28843, moby 47728: a service that moves to another host is reached there", async () => {
     await lab.dnet(2, "container", "create", "other");
     await lab.dnet(1, "service", "publish", "mover.multihost");
     await lab.dnet(1, "container", "create", "mover");
     await lab.dnet(1, "service", "attach", "mover", "mover.multihost");
     const address = await lab.address(1, "mover.multihost");
     await eventually("c3 reaches it on dnet-1", () => lab.reaches(3, "c3", address), patient);
+    expect(await resolve(3, "mover")).toBe(address);
     const pings = await lab.pings(3, "c3", address);
     await eventually("pings are answered", () => pings.answers >= 3, patient);
     await lab.dnet(1, "service", "detach", "mover", "mover.multihost");
@@ -109,6 +110,11 @@ describe("an overlay network on three hosts", () => {
     const before = pings.answers;
     await eventually("the same pings are answered on dnet-2", () => pings.answers >= before + 3, patient);
     await pings.stop();
+    // Neither the host that it left nor any other has a stale name of it.
+    for (const host of hosts) {
+      await eventually(`dnet-${host} knows it`, async () => (await resolve(host, "mover")) === address, patient);
+      expect(await resolve(host, "-x", address)).toBe("mover.multihost.");
+    }
     // The host that it left reaches it too, and no host knows it in two places.
     expect(await lab.reaches(1, "c1", address)).toBe(true);
     for (const host of [1, 3]) {

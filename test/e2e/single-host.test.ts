@@ -214,7 +214,7 @@ describe("a bridge network", () => {
     await removeAll(daemon);
   });
 
-  it("carries IPv6 beside IPv4 where it is asked to, and none where not", async () => {
+  it("39, moby 13481, moby 25407: carries IPv6 beside IPv4 where it is asked to, and none where not", async () => {
     setResolvConf("nameserver 203.0.113.2\n");
     daemon = await DaemonProcess.start();
     ok("network", "create", "--ipv6", "dual");
@@ -251,7 +251,7 @@ describe("a bridge network", () => {
     await removeAll(daemon);
   });
 
-  it("goes on while the daemon is gone, and names are back after its start, by TERM and by KILL", async () => {
+  it("4, moby 34660, moby 38160, moby 53089: goes on while the daemon is gone, and names are back after its start, by TERM and by KILL", async () => {
     setResolvConf("nameserver 203.0.113.2\n");
     daemon = await DaemonProcess.start();
     ok("network", "create", "web");
@@ -275,7 +275,7 @@ describe("a bridge network", () => {
     await removeAll(daemon);
   });
 
-  it("is gone with its host: after a reboot records of sandboxes go, networks come back, names are free", async () => {
+  it("6, moby 31694: is gone with its host: after a reboot records of sandboxes go, networks come back, names are free", async () => {
     daemon = await DaemonProcess.start();
     ok("network", "create", "web");
     ok("container", "create", "c1");

@@ -300,7 +300,7 @@ describe("executor", () => {
     expect(observed.routes).toContainEqual({ to: "0.0.0.0/0", via: "10.1.0.9", device: "br0" });
   });
 
-  it("says what a kernel lacks, and that a bridge is full", async () => {
+  it("33, 42, moby 44973: says what a kernel lacks, and that a bridge is full", async () => {
     await kernel.apply(plan({ op: "namespace.add", path: A }));
     const add = (link: LinkSpec): Operation => ({ op: "link.add", namespace: A, link });
     await kernel.apply(plan(add({ kind: "bridge", name: "br0", up: true })));

@@ -33,7 +33,7 @@ const send = (host: LanHost, endpoint: DriverEndpoint, to: string, hex: string):
 };
 
 describe.each(["224.0.0.251", "10.0.3.255"])("datagrams to %s", (group) => {
-  it("reach every host that has the network, where the option is on", async () => {
+  it("ln 552: reach every host that has the network, where the option is on", async () => {
     const network = overlayNetwork("loud", 400, ["10.0.3.0/24"], { options: { [option.multicast]: "true" } });
     const [one, two, three] = [hostOf(hosts, 1), hostOf(hosts, 2), hostOf(hosts, 3)];
     await wire(network, [

@@ -7,7 +7,7 @@ const network = overlayNetwork("multihost", 256, ["10.0.3.0/24"]);
 const a = endpointOf("a", "10.0.3.2/24");
 const b = endpointOf("b", "10.0.3.3/24");
 
-describe("a VNI that is taken", () => {
+describe("15, ln 562, ln 751, ln 945, ln 1765, moby 28559: a VNI that is taken", () => {
   it("by a device of the host is named", async () => {
     const one = hostOf(hosts, 1);
     one.run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "256", "dstport", "4789");

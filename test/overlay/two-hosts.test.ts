@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseIp } from "../../src/net/ip.ts";
-import { run } from "../own-host.ts";
+import { run, shell } from "../own-host.ts";
 import { endpointOf, hostOf, overlayNetwork, peerOf, useLan, wire } from "./lan.ts";
 
 const hosts = useLan(2);
@@ -45,6 +45,33 @@ describe("an overlay network on two hosts", () => {
     expect(one.inside(network, "ip", "address", "show", "br0")).toContain("10.0.3.1/24");
   });
 
+  it("19, moby 53004: sends from the host's advertised address, whatever other address the route prefers", async () => {
+    const [one, two] = [hostOf(hosts, 1), hostOf(hosts, 2)];
+    shell(`
+      ip -n ${one.name} link add eth9 type bridge
+      ip -n ${one.name} address add 192.0.2.1/24 dev eth9
+      ip -n ${one.name} link set eth9 up
+      ip -n ${one.name} address add 192.168.50.101/24 dev eth0
+      ip -n ${one.name} route replace 192.168.50.2/32 dev eth0 src 192.168.50.101`);
+    expect(one.run("ip", "route", "get", "192.168.50.2")).toContain("src 192.168.50.101");
+    two.run(
+      "nft",
+      `table inet senders { chain input { type filter hook prerouting priority -400; policy accept;
+         udp dport 4789 ip saddr 192.168.50.1 counter
+         udp dport 4789 ip saddr != 192.168.50.1 counter
+      }; }`,
+    );
+    await wire(network, [
+      [one, a],
+      [two, b],
+    ]);
+    expect(one.ping(a, "10.0.3.3")).toBe(true);
+    const counted = [...two.run("nft", "list", "table", "inet", "senders").matchAll(/counter packets (\d+)/g)];
+    const [advertised, others] = counted.map(([, packets]) => Number(packets));
+    expect(advertised).toBeGreaterThan(0);
+    expect(others).toBe(0);
+  });
+
   it("answers ARP and neighbour solicitations for peers here: nothing of them crosses", async () => {
     const one = hostOf(hosts, 1);
     await wire(network, [[one, a]]);
@@ -58,7 +85,7 @@ describe("an overlay network on two hosts", () => {
     expect(one.in(a, "ip", "neighbor", "show", "10.0.3.4")).not.toContain("lladdr");
   });
 
-  it("carries packets of the overlay's MTU whole and no larger ones", async () => {
+  it("16, ln 2661, ln 1478, moby 24906: carries packets of the overlay's MTU whole and no larger ones", async () => {
     const [one, two] = [hostOf(hosts, 1), hostOf(hosts, 2)];
     await wire(network, [
       [one, a],

@@ -15,7 +15,7 @@ afterEach(async () => {
   expectNothingLeft();
 });
 
-it("a leader that dies loses nothing that was acknowledged, and no watch", async () => {
+it("7: a leader that dies loses nothing that was acknowledged, and no watch", async () => {
   await Promise.all(servers.map((server) => server.start()));
   const address = servers.map((server) => `${server.address}/cluster`);
   const [writer, watcher] = await Promise.all(

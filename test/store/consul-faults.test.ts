@@ -150,7 +150,7 @@ describe("a server that goes", () => {
     await replica.end();
   });
 
-  it("for good, with an empty one in its place: listed again, and written on", async () => {
+  it("22: for good, with an empty one in its place: listed again, and written on", async () => {
     const prefix = fresh();
     const store = await open(`${server.address}/${prefix}`);
     const replica = new Replica(await open(`${server.address}/${prefix}`));

@@ -113,7 +113,7 @@ describe("a server that goes away", () => {
 });
 
 describe("a place that is gone", () => {
-  it("by compaction while the watcher was cut off: a new snapshot", async () => {
+  it("22, flannel 2471: by compaction while the watcher was cut off: a new snapshot", async () => {
     for (let n = 0; n < 5; n++) await put(other, `k/${n}`, n);
     const replica = await follow(store, "k/");
     await relay.close();

@@ -171,7 +171,7 @@ describe("announcements", () => {
     );
   }, 120_000);
 
-  it("of a thousand endpoints reach a late comer in pages", async () => {
+  it("11, moby 35807: of a thousand endpoints reach a late comer in pages", async () => {
     const world = new World();
     world.start(1);
     for (let n = 0; n < 1_000; n++) world.publish(1, endpoint(n, { aliases: ["a", "b"], container: `c${n}` }));

@@ -126,11 +126,22 @@ describe("options", () => {
     [{ [option.vxlanIds]: "1024,1024" }, "names an id twice"],
     [{ [option.mtu]: "67" }, "not between 68 and 65535"],
     [{ [option.multicast]: "yes" }, "not true or false"],
-    [{ [option.encrypted]: "" }, "encrypted overlay networks are not supported"],
     [{ nosuch: "1" }, 'unknown option "nosuch" for driver overlay'],
   ])("%j is refused by name", (options, reason) => {
     expect(() => driver.checkNetwork(network({ options: options as Record<string, string> }))).toThrow(reason);
   });
+  it.each(["", "true", "false", "0"])(
+    "18, moby 30727, moby 30766, moby 26523, moby 45635: encryption asked for as %j is refused, never left out in silence",
+    (value) => {
+      expect(() => driver.checkNetwork(network({ options: { [option.encrypted]: value } }))).toThrow(
+        expect.objectContaining({
+          status: 501,
+          message: "encrypted overlay networks are not supported",
+          hint: expect.stringContaining("VPN"),
+        }),
+      );
+    },
+  );
   it("name the VNIs", () => {
     expect(segments).toMatchObject({ first: 256, last: 16777215 });
     expect(segments.fixed({})).toBeUndefined();

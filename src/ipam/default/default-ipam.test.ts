@@ -50,7 +50,7 @@ describe("SparseAddressSet", () => {
 });
 
 describe("pools", () => {
-  it("are the original's defaults, in order, apart from what is taken or to be kept clear of", () => {
+  it("37, for-linux 599: are the original's defaults, in order, apart from what is taken or to be kept clear of", () => {
     const taken: Prefix[] = [];
     for (const expected of ["172.17.0.0/16", "172.18.0.0/16"]) {
       const chosen = ipam.choosePool({ family: 4, space: "local" }, { pools: taken, avoid: [] });

@@ -4,7 +4,8 @@ import { errno } from "../libc.ts";
 import type { FlowMatch } from "../plan.ts";
 import { addressFamily } from "./address.ts";
 import { attribute, attributeMap, malformed } from "./message.ts";
-import { NetlinkError, NetlinkSocket, type Request } from "./socket.ts";
+import { NetlinkError } from "./netlink-error.ts";
+import { NetlinkSocket, type Request } from "./socket.ts";
 
 /** Connection tracking over netlink (nfnetlink.h, nfnetlink_conntrack.h): bytes in, objects out. */
 

@@ -1,15 +1,14 @@
-import { internal, NetworkError } from "../../errors.ts";
-import { close, errno, errnoText, recv, SO, SOCK, SOL_SOCKET, send, setsockopt, socket } from "../libc.ts";
+import { close, errno, recv, SO, SOCK, SOL_SOCKET, send, setsockopt, socket } from "../libc.ts";
 import { AF, flag, nlmsg } from "./constants.ts";
-import { decodeMessages, encodeMessage, malformed, type NetlinkMessage, parseAck } from "./message.ts";
+import { readDump } from "./dump.ts";
+import { decodeMessages, encodeMessage, type NetlinkMessage, parseAck } from "./message.ts";
+import { NetlinkError } from "./netlink-error.ts";
 
 const NETLINK_ROUTE = 0;
 const NETLINK_NETFILTER = 12;
 const SOL_NETLINK = 270;
 /** netlink.h: NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK */
 const option = { CAP_ACK: 10, EXT_ACK: 11, GET_STRICT_CHK: 12 } as const;
-/** A dump that the kernel flags as interrupted is read again, at most this often. */
-const dumpAttempts = 10;
 
 /**
  * What is received, of all sockets of a thread: each reads and is done with it before another does. One of its own for every
@@ -22,14 +21,6 @@ export interface Request {
   readonly type: number;
   readonly flags?: number;
   readonly body: Buffer;
-}
-
-/** A refusal of the kernel, before it is put into words for users. */
-export class NetlinkError extends NetworkError {
-  constructor(number: number, text: string | undefined) {
-    const reason = errnoText(number);
-    super("internal", "netlink", text === undefined ? reason : `${reason}: ${text}`, { errno: number });
-  }
 }
 
 /** A netlink socket, of routing where nothing else is said, of the namespace in which the calling thread is when it is opened. Synchronous. */
@@ -142,35 +133,14 @@ export class NetlinkSocket {
    * @param keep tells those that are wanted; the others cost no memory
    * @throws NetworkError
    */
-  dump(request: Request, keep: (body: Buffer) => boolean = () => true): readonly NetlinkMessage[] {
-    for (let attempt = 0; attempt < dumpAttempts; attempt++) {
-      const messages = this.#dumpOnce(request, keep);
-      if (messages) return messages;
-    }
-    throw internal("dump-interrupted", "the kernel's tables change too fast to be read", { hint: "try again" });
-  }
-
-  #dumpOnce(request: Request, keep: (body: Buffer) => boolean): readonly NetlinkMessage[] | undefined {
-    const sequence = this.#next();
-    send(
-      this.#fd,
-      encodeMessage({ type: request.type, flags: flag.REQUEST | flag.DUMP, sequence, body: request.body }),
-    );
-    const messages: NetlinkMessage[] = [];
-    let interrupted = false;
-    for (;;) {
-      for (const message of this.#receive()) {
-        if (message.sequence !== sequence) continue;
-        if ((message.flags & flag.DUMP_INTR) !== 0) interrupted = true;
-        if (message.type === nlmsg.OVERRUN) throw malformed("overrun");
-        if (message.type === nlmsg.ERROR || message.type === nlmsg.DONE) {
-          const { errno: number, text } = message.body.length < 4 ? { errno: 0, text: undefined } : parseAck(message);
-          if (number !== 0) throw new NetlinkError(number, text);
-          return interrupted ? undefined : messages;
-        }
-        if (keep(message.body)) messages.push({ ...message, body: Buffer.from(message.body) });
-      }
-    }
+  dump(request: Request, keep?: (body: Buffer) => boolean): readonly NetlinkMessage[] {
+    const ask = (): number => {
+      const sequence = this.#next();
+      const { type, body } = request;
+      send(this.#fd, encodeMessage({ type, flags: flag.REQUEST | flag.DUMP, sequence, body }));
+      return sequence;
+    };
+    return readDump(ask, () => this.#receive(), keep);
   }
 
   #next(): number {

@@ -62,7 +62,7 @@ const closedStore = async () => {
   return entries;
 };
 
-describe("a damaged file", () => {
+describe("3, moby 18113, moby 20312, moby 20694, moby 23078, moby 43072: a damaged file", () => {
   const bits = (bytes: Buffer, at: number): Buffer => {
     for (let n = at; n < at + 64 && n < bytes.length; n++) bytes[n] = (bytes[n] ?? 0) ^ 0xa5;
     return bytes;

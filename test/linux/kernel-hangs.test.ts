@@ -1,0 +1,48 @@
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { plan } from "../../src/linux/plan.ts";
+import { WorkerKernel } from "../../src/linux/worker-kernel.ts";
+import { enterOwnHost, eventually, expectNothingLeft, run } from "../own-host.ts";
+
+/** A call into the kernel that does not come back, played by an nft that waits for a file. */
+const directory = "/run/hanging";
+const gate = `${directory}/gate`;
+const entered = `${directory}/entered`;
+
+let kernel: WorkerKernel;
+beforeAll(() => {
+  enterOwnHost();
+  mkdirSync(directory);
+  writeFileSync(
+    `${directory}/nft`,
+    `#!/bin/sh\necho > ${entered}\nwhile [ ! -e ${gate} ]; do sleep 0.05; done\ncat > /dev/null\n`,
+  );
+  chmodSync(`${directory}/nft`, 0o755);
+  const { PATH } = process.env;
+  process.env.PATH = `${directory}:${PATH}`;
+  kernel = new WorkerKernel({ patience: 1_000 });
+});
+afterAll(async () => {
+  await kernel.close();
+  expectNothingLeft();
+});
+
+it("10, moby 5618, moby 18156: a kernel that hangs is given up within the time, refused to others at once, and used again when it answers", async () => {
+  const links = () => kernel.observe("host").then((observed) => observed?.links.map(({ name }) => name));
+  expect(await links()).toEqual(["lo"]);
+  const hanging = kernel.apply(plan({ op: "nft.apply", namespace: "host", script: "add table inet x\n" }));
+  const behind = links();
+  const refused = { code: "kernel-hangs", status: 503, hint: expect.stringContaining("dmesg") };
+  await expect(hanging).rejects.toMatchObject(refused);
+  await expect(behind).rejects.toMatchObject(refused);
+  await expect(links()).rejects.toMatchObject(refused);
+  await eventually("it was asked", () => run("ls", directory).includes("entered"));
+  writeFileSync(gate, "");
+  await eventually("it answers again", () =>
+    links().then(
+      (names) => names?.join() === "lo",
+      () => false,
+    ),
+  );
+  rmSync(directory, { recursive: true });
+});
