@@ -17,6 +17,8 @@ export interface ClusterNode {
   readonly since?: string;
   readonly started?: string;
   readonly heartbeat?: string;
+  /** Milliseconds by which its clock is ahead of this node's; negative where it is behind. */
+  readonly skew?: number;
   readonly bootId?: string;
   readonly serfPort?: number;
   /** True for the node that answers. */

@@ -62,4 +62,6 @@ export interface NodeInfo extends Omit<NodeRecord, "version" | "left"> {
   readonly since: string;
   /** ISO time of the last heartbeat that was seen, by that node's clock. */
   readonly heartbeat?: string;
+  /** Milliseconds by which its clock is ahead of ours, as its last heartbeats came in; absent before the first one that came. */
+  readonly skew?: number;
 }

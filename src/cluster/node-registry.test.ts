@@ -96,6 +96,27 @@ describe("a node", () => {
     expect(states(one)[1]).toBe("00000002 alive");
   });
 
+  it("whose clock is wrong is known by its heartbeats as they come in, and not by one that is late", async () => {
+    const one = open("00000001");
+    const at = (seconds: number) => ({ heartbeat: new Date(now + seconds * 1_000).toISOString() });
+    const beat = async (value: Json) => {
+      await store.transact({ puts: [{ key: "alive/00000002", value }] });
+      await turns();
+      return one.nodes()[1]?.skew;
+    };
+    await store.transact({ puts: [{ key: "nodes/00000002", value: record("00000002") }] });
+    await turns();
+    expect(await beat(at(0))).toBe(0);
+    expect(await beat(at(-60))).toBe(0);
+    expect(await beat(at(-60))).toBe(0);
+    expect(await beat(at(-60))).toBe(-60_000);
+    expect(await beat(at(90))).toBe(90_000);
+    // Another look at the same heartbeats tells nothing new.
+    const two = open("00000003");
+    await turns();
+    expect(two.nodes().find(({ id }) => id === "00000002")?.skew).toBeUndefined();
+  });
+
   it("that is stopped has left, at once", async () => {
     const one = open("00000001");
     const two = open("00000002");

@@ -12,6 +12,9 @@ import {
 /** As many nodes are followed; more than anybody runs, so that a broken store cannot fill the memory. */
 const maxNodes = 10_000;
 
+/** Heartbeats of a node that its clock is told by: one that comes late makes it look slow, and most do not. */
+const heartbeatsKept = 3;
+
 /** The nodes of a store, kept by its watch events. What is no valid record counts as absent. */
 export class NodeTable {
   readonly #now: () => number;
@@ -19,6 +22,8 @@ export class NodeTable {
   readonly #records = new Map<string, NodeRecord>();
   readonly #alive = new Map<string, AliveRecord>();
   /** When a node was first seen without its lease (ISO), and its last heartbeat. */
+  /** What each node's clock was ahead of ours when its last heartbeats came in, in milliseconds. */
+  readonly #ahead = new Map<string, readonly number[]>();
   readonly #gone = new Map<string, { readonly since: string; readonly heartbeat?: string }>();
 
   /** @param refused is told of every record that is not valid */
@@ -37,7 +42,10 @@ export class NodeTable {
       for (const entry of event.entries) this.#put(prefix, entry);
     } else {
       for (const key of event.deletes) this.#delete(prefix, key.slice(prefix.length));
-      for (const entry of event.puts) this.#put(prefix, entry);
+      for (const entry of event.puts) {
+        this.#put(prefix, entry);
+        if (prefix !== nodePrefix) this.#hear(entry.key.slice(prefix.length));
+      }
     }
     this.#settle();
   }
@@ -59,7 +67,17 @@ export class NodeTable {
 
   #info({ version: _version, left, ...record }: NodeRecord): NodeInfo {
     const alive = this.#alive.get(record.id);
-    if (alive) return { ...record, state: "alive", since: record.started, heartbeat: alive.heartbeat };
+    const ahead = this.#ahead.get(record.id);
+    if (alive) {
+      const { heartbeat } = alive;
+      return {
+        ...record,
+        state: "alive",
+        since: record.started,
+        heartbeat,
+        ...(ahead && { skew: Math.max(...ahead) }),
+      };
+    }
     if (left !== undefined) return { ...record, state: "left", since: left };
     const gone = this.#gone.get(record.id);
     return { ...record, state: "gone", ...(gone ?? { since: record.started }) };
@@ -79,7 +97,16 @@ export class NodeTable {
     else known.set(id, checked.data);
   }
 
+  /** A heartbeat has just come in. What a snapshot has may be old, and tells nothing of clocks. */
+  #hear(id: string): void {
+    const alive = this.#alive.get(id);
+    if (!alive) return;
+    const known = this.#ahead.get(id) ?? [];
+    this.#ahead.set(id, [...known, Date.parse(alive.heartbeat) - this.#now()].slice(-heartbeatsKept));
+  }
+
   #delete(prefix: string, id: string): void {
+    if (prefix !== nodePrefix) this.#ahead.delete(id);
     if (prefix === nodePrefix) this.#records.delete(id);
     else {
       const last = this.#alive.get(id);

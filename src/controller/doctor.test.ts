@@ -48,7 +48,7 @@ it("finds nothing where all is as it should be, and has looked at everything", a
   const found = await look([node(other, { heartbeat: now() })]);
   expect(found.findings).toEqual([]);
   expect(found.unchecked).toEqual([]);
-  expect(found.checked).toHaveLength(13);
+  expect(found.checked).toHaveLength(16);
 });
 
 describe("the kernel against the records", () => {

@@ -10,6 +10,9 @@ import { hostCheck } from "./doctor/host.ts";
 import { networksCheck } from "./doctor/networks.ts";
 import { nodesCheck } from "./doctor/nodes.ts";
 import { orphansCheck } from "./doctor/orphans.ts";
+import { peersCheck } from "./doctor/peers.ts";
+import { portsCheck } from "./doctor/ports.ts";
+import { reachCheck } from "./doctor/reach.ts";
 import { recordsCheck } from "./doctor/records.ts";
 import { sandboxesCheck } from "./doctor/sandboxes.ts";
 import { storeCheck } from "./doctor/store.ts";
@@ -23,12 +26,15 @@ const checks: readonly Check[] = [
   guardsCheck,
   addressesCheck,
   networksCheck,
+  peersCheck,
   sandboxesCheck,
   orphansCheck,
   filesCheck,
   firewallCheck,
+  portsCheck,
   underlayCheck,
   nodesCheck,
+  reachCheck,
   hostCheck,
 ];
 

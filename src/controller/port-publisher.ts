@@ -112,6 +112,14 @@ export class PortPublisher {
     return this.#active.get(sandbox)?.ports ?? [];
   }
 
+  /** Ports that are published and not held: another program had them when they were to be taken. */
+  get missing(): readonly { readonly container: string; readonly protocol: PortProtocol; readonly port: number }[] {
+    return [...this.#missing].flatMap(([id, slots]) => {
+      const container = this.#state.sandboxes.get(id)?.container ?? id;
+      return slots.map(({ protocol, hostPort: port }) => ({ container, protocol, port }));
+    });
+  }
+
   /** The batch that makes the whole table as it should be, whatever is there; or removes it. */
   ruleset(): string {
     return portsRuleset(this.#name, [...this.#active.values()].flatMap(forwardsOf));

@@ -7,7 +7,8 @@ import type { Log } from "../controller/context.ts";
 import type { Libnetwork } from "../controller/libnetwork.ts";
 import { StorelessStore } from "../controller/storeless/storeless-store.ts";
 import { createLibnetwork } from "../create-libnetwork.ts";
-import { errorText, NetworkError } from "../errors.ts";
+import { errorText, internal, NetworkError } from "../errors.ts";
+import { descriptorLimit } from "../linux/descriptors.ts";
 import { AdvertisedPlace, startCluster } from "./cluster.ts";
 import { type Config, parseConfig } from "./config.ts";
 import { openGlobalStore } from "./global-store.ts";
@@ -37,6 +38,7 @@ export const runDaemon = async (options: DaemonOptions): Promise<number> => {
   const logger = createLogger(parseLevel(options.logLevel) ?? "info", options.write);
   if (options.debug) logger.level = "debug";
   try {
+    requireDescriptors();
     const config = readConfig(options, logger);
     if (config.daemon?.debug) logger.level = "debug";
     await serve(options, config, logger);
@@ -45,6 +47,18 @@ export const runDaemon = async (options: DaemonOptions): Promise<number> => {
     logger.log("error", `dnet Daemon exited with an error : ${errorText(error)}${hintOf(error)}`);
     return 1;
   }
+};
+
+/** Files without which nothing works: Node's own, the store, the kernel worker, programs that it starts, a socket and a client. */
+const leastDescriptors = 64;
+
+/** Said before anything is begun: below it everything fails in its own way. */
+const requireDescriptors = (): void => {
+  const limit = descriptorLimit();
+  if (limit >= leastDescriptors) return;
+  throw internal("few-descriptors", `it may open ${limit} files only, and needs ${leastDescriptors} at least`, {
+    hint: "start it with a higher limit: LimitNOFILE= of systemd, or ulimit -n",
+  });
 };
 
 const hintOf = (error: unknown): string =>

@@ -1,6 +1,10 @@
 import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { promisify } from "node:util";
+import type { Ip } from "../net/ip.ts";
+import { ping } from "./ping.ts";
+import type { NamespaceRef } from "./plan.ts";
+import { portOwner } from "./port-owner.ts";
 
 /** What is read of the host beside netlink, for whoever examines it. Everything is bounded and has a deadline. */
 export interface HostProbe {
@@ -10,6 +14,17 @@ export interface HostProbe {
   read(path: string): Promise<string | undefined>;
   /** Names in a directory; none where it does not exist. */
   names(directory: string): Promise<readonly string[]>;
+  /** True where an echo from a namespace is answered; undefined where ping(8) cannot be run. */
+  answers(namespace: NamespaceRef, to: Ip, signal?: AbortSignal): Promise<boolean | undefined>;
+  /** The program that is bound to a port of the host, as `nginx (process 123)`; undefined where that cannot be told. */
+  portOwner(protocol: "tcp" | "udp" | "sctp", port: number): string | undefined;
+  /** A network card's driver and the features that are on, by their names of ethtool(8); undefined where that is not there or cannot tell. */
+  offload(device: string, signal?: AbortSignal): Promise<Offload | undefined>;
+}
+
+export interface Offload {
+  readonly driver: string;
+  readonly features: readonly string[];
 }
 
 /** Milliseconds for one program. */
@@ -33,4 +48,26 @@ export const hostProbe = (): HostProbe => ({
     }
   },
   names: (directory) => readdir(directory).catch(() => []),
+  async answers(namespace, to, signal) {
+    const result = await ping(namespace, to, signal);
+    signal?.throwIfAborted();
+    return result && result.received > 0;
+  },
+  portOwner,
+  async offload(device, signal) {
+    const options = { timeout: deadline, maxBuffer: mostOutput, encoding: "utf8", ...(signal && { signal }) } as const;
+    try {
+      const { stdout: about } = await execute("ethtool", ["-i", device], options);
+      const { stdout: list } = await execute("ethtool", ["-k", device], options);
+      const driver = /^driver: (\S+)/m.exec(about)?.[1];
+      return driver === undefined ? undefined : { driver, features: featuresOn(list) };
+    } catch {
+      signal?.throwIfAborted();
+      return undefined;
+    }
+  },
 });
+
+/** From `ethtool -k`: `tx-udp_tnl-segmentation: on [fixed]`. */
+export const featuresOn = (list: string): readonly string[] =>
+  [...list.matchAll(/^\s*([\w-]+): on\b/gm)].map(([, name = ""]) => name);

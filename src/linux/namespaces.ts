@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { internal, NetworkError } from "../errors.ts";
+import { descriptorLimit } from "./descriptors.ts";
 import {
   bindMount,
   close,
@@ -27,8 +28,11 @@ interface OpenNamespace {
   lastUsed: number;
 }
 
-/** Sockets are kept for this many namespaces; an open one holds its namespace alive. */
-const poolSize = 32;
+/**
+ * Sockets are kept for as many namespaces; an open one holds its namespace alive. Each has two descriptors: a process that may
+ * open few of them needs those for what cannot wait.
+ */
+const poolSizeFor = (limit: number): number => Math.max(4, Math.min(32, Math.floor((limit - 64) / 16)));
 
 const errnoOf = (error: unknown): number | undefined => (error instanceof NetworkError ? error.errno : undefined);
 
@@ -42,6 +46,7 @@ export class Namespaces {
   readonly #home: OpenNamespace;
   readonly #pool = new Map<string, OpenNamespace>();
   readonly #newSocket: () => NetlinkSocket;
+  readonly #poolSize = poolSizeFor(descriptorLimit());
 
   /** @param newSocket opens a routing socket in the namespace in which the thread is */
   constructor(newSocket: () => NetlinkSocket = () => new NetlinkSocket()) {
@@ -212,7 +217,7 @@ export class Namespaces {
 
   #keep(path: string, opened: OpenNamespace): OpenNamespace {
     const [oldest] = this.#pool.keys();
-    if (this.#pool.size >= poolSize && oldest !== undefined) this.#forget(oldest);
+    if (this.#pool.size >= this.#poolSize && oldest !== undefined) this.#forget(oldest);
     this.#pool.set(path, opened);
     return opened;
   }

@@ -77,9 +77,19 @@ export class DaemonProcess {
   }
 
   /** The same, with more in its environment. */
-  static async startIn(more: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<DaemonProcess> {
+  static startIn(more: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<DaemonProcess> {
+    return DaemonProcess.#start([executable, "-d", ...args], more);
+  }
+
+  /** The same, which may open so many files. */
+  static startWithFiles(files: number, ...args: readonly string[]): Promise<DaemonProcess> {
+    return DaemonProcess.#start(["prlimit", `--nofile=${files}`, executable, "-d", ...args], {});
+  }
+
+  static async #start(command: readonly string[], more: Readonly<Record<string, string>>): Promise<DaemonProcess> {
     const log = fileWithoutName();
-    const child = spawn(executable, ["-d", ...args], { stdio: ["ignore", "ignore", log], env: environment(more) });
+    const [program = "", ...words] = command;
+    const child = spawn(program, words, { stdio: ["ignore", "ignore", log], env: environment(more) });
     const daemon = new DaemonProcess(child, log);
     const running = () => child.exitCode === null && child.signalCode === null;
     await eventually("ready, or ended", () => !running() || daemon.log.includes(" is ready"), 30_000).catch(() => {});

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { enterOwnHost, expectNothingLeft, inside, sweep } from "../own-host.ts";
+import { enterOwnHost, expectNothingLeft, inside, run, sweep } from "../own-host.ts";
 import { DaemonProcess, dnet, dnetIn, ok } from "./dnet.ts";
 
 /** What the environment says to daemon and command line, and what is stronger than it. */
@@ -70,6 +70,35 @@ describe("DNET_HOST", () => {
       status: 1,
       stderr: "dnet currently only supports tcp and unix transport\n",
     });
+  });
+});
+
+describe("few descriptors", () => {
+  const health = () => JSON.parse(run("curl", "-s", "--unix-socket", "/var/run/dnet.sock", "http://localhost/healthz"));
+
+  it("are said at the start, which goes as far as they do: what is there is shown and can be changed", async () => {
+    daemon = await DaemonProcess.start();
+    for (let n = 0; n < 12; n++) {
+      ok("container", "create", `c${n}`);
+      ok("service", "publish", `s${n}.bridge`);
+      ok("service", "attach", `c${n}`, `s${n}.bridge`);
+    }
+    await daemon.stop();
+    daemon = await DaemonProcess.startWithFiles(64);
+    expect(daemon.log).toContain("degraded: it may open 64 files only: resolvers of containers may not run");
+    expect(health()).toMatchObject({ status: "degraded", reasons: [expect.stringContaining("64 files only")] });
+    expect(ok("container", "ls", "-q").split("\n")).toHaveLength(12);
+    ok("network", "create", "more");
+    ok("network", "rm", "more");
+    for (let n = 0; n < 12; n++) ok("container", "rm", `c${n}`);
+    ok("network", "rm", "bridge");
+  });
+
+  it("that are too few end it at once, with what to do", async () => {
+    await expect(DaemonProcess.startWithFiles(63)).rejects.toThrow(
+      "it may open 63 files only, and needs 64 at least (start it with a higher limit: LimitNOFILE= of systemd, or ulimit -n)",
+    );
+    await expect(DaemonProcess.startWithFiles(32)).rejects.toThrow("it may open 32 files only");
   });
 });
 

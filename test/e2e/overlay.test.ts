@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { DiagnosisResource } from "../../src/api/resources.ts";
 import { enterOwnHost, eventually, expectNothingLeft } from "../own-host.ts";
 import { OverlayLab } from "./overlay-lab.ts";
 
@@ -126,6 +127,24 @@ describe("an overlay network on three hosts", () => {
     }
     await lab.dnet(2, "container", "rm", "other");
     await lab.dnet(1, "container", "rm", "mover");
+  });
+
+  it("a firewall that drops VXLAN on the way is named by dnet doctor, on both sides; without it nothing is found", async () => {
+    const doctor = async (host: number) => {
+      const { stdout } = await lab.lab.host(host).dnet("doctor", "--format", "json");
+      const { findings, unchecked } = JSON.parse(stdout) as DiagnosisResource;
+      expect(unchecked).toEqual([]);
+      return findings.map(({ code, subject }) => `${code} ${subject.replace(/ \(.*/, "")}`).sort();
+    };
+    for (const host of hosts) expect(await doctor(host)).toEqual([]);
+    const drop = "table inet way { chain input { type filter hook input priority 0; udp dport 4789 drop; }; }";
+    await lab.lab.host(2).run("nft", drop);
+    expect(await doctor(1)).toEqual(["vxlan-unreachable node dnet-2"]);
+    expect(await doctor(2)).toEqual(["vxlan-unreachable node dnet-1", "vxlan-unreachable node dnet-3"]);
+    const said = await lab.lab.host(1).dnet("doctor");
+    expect([said.status, said.stdout]).toEqual([1, expect.stringContaining("let UDP port 4789 through between")]);
+    await lab.lab.host(2).run("nft", "delete table inet way");
+    for (const host of hosts) expect(await doctor(host)).toEqual([]);
   });
 
   it("a second network has the next VNI and is apart; an internal one has no way out", async () => {

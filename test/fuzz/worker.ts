@@ -57,7 +57,8 @@ do {
   const { property, close } = await target.open();
   const counted = property.beforeEach(async (before) => {
     await before();
-    Atomics.add(count, 0, 1);
+    // Where nothing waits for anything, no timer comes to its turn.
+    if (Atomics.add(count, 0, 1) % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
   });
   const limit = { interruptAfterTimeLimit: Math.max(1_000, end - performance.now()), markInterruptAsFailure: false };
   const result = await fc.check(counted, { numRuns: perRound, seed, ...(path === undefined ? limit : { path }) });

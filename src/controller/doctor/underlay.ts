@@ -2,6 +2,7 @@ import { hostNamespace } from "../../linux/plan.ts";
 import { familyOf } from "../../net/ip.ts";
 import { addressOf } from "../../net/prefix.ts";
 import type { Check, Finding } from "./check.ts";
+import { offloadFindings } from "./offload.ts";
 
 /** What VXLAN adds to a packet (RFC 7348 section 5), by family of the underlay. */
 const overhead = { 4: 50, 6: 70 } as const;
@@ -9,7 +10,7 @@ const overhead = { 4: 50, 6: 70 } as const;
 /** The way between the hosts as it is now, against what the networks on it were made for. */
 export const underlayCheck: Check = {
   name: "underlay",
-  async run({ context: { kernel, host }, presence, signal }) {
+  async run({ context: { kernel, host }, presence, probe, signal }) {
     if (!host) return [];
     const networks = presence.networks();
     if (networks.length === 0) return [];
@@ -28,7 +29,8 @@ export const underlayCheck: Check = {
         },
       ];
     }
-    return networks.flatMap((network): readonly Finding[] => {
+    const offload = await offloadFindings(probe, device.name, signal);
+    const mtu = networks.flatMap((network): readonly Finding[] => {
       const mtus = presence
         .plan(network)
         .flatMap((operation) =>
@@ -48,5 +50,6 @@ export const underlayCheck: Check = {
         },
       ];
     });
+    return [...mtu, ...offload];
   },
 };
