@@ -1,8 +1,10 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { DiagnosisResource, NetworkResource, SandboxResource, ServiceResource } from "../../src/api/resources.ts";
-import { enterOwnHost, expectNothingLeft, inside, run, shell, sweep } from "../own-host.ts";
+import { enterOwnHost, eventually, expectNothingLeft, inside, run, shell, sweep } from "../own-host.ts";
 import { DaemonProcess, dnet, ok } from "./dnet.ts";
 
 /** Every kind of difference, made by hand on a real kernel and a real store: `dnet doctor` names it, and `--repair` removes it. */
@@ -80,6 +82,7 @@ const networkId = (name: string) => all<NetworkResource>("network", "ls").find((
 const sandbox = () => all<SandboxResource>("container", "ls")[0] as SandboxResource;
 const service = (network: string) =>
   all<ServiceResource>("service", "ls").find((one) => one.network === network) as ServiceResource;
+const words = (command: string) => command.split(" ") as [string, ...string[]];
 const overlay = () => `/run/docker/netns/1-${networkId("multi").slice(0, 10)}`;
 const veth = (network: string) => `veth${service(network).id.slice(0, 11)}`;
 
@@ -125,6 +128,16 @@ describe("what is changed by hand in the kernel", () => {
     ["a VXLAN device deleted", ["link-differs"], () => inside(overlay(), "ip", "link", "delete", "vxlan1")],
     ["a VXLAN device set down", ["link-differs"], () => inside(overlay(), "ip", "link", "set", "vxlan1", "down")],
     ["an overlay's bridge deleted", ["link-differs"], () => inside(overlay(), "ip", "link", "delete", "br0")],
+    [
+      "an address that no service has",
+      ["surplus-peer"],
+      () => inside(overlay(), ...words("ip neighbor add 10.0.0.77 lladdr 02:42:0a:00:00:4d dev vxlan1 nud permanent")),
+    ],
+    [
+      "a MAC that no service has",
+      ["surplus-peer"],
+      () => inside(overlay(), ...words("bridge fdb add 02:42:0a:00:00:4d dev vxlan1 dst 10.9.0.9")),
+    ],
     ["forwarding turned off", ["setting-differs"], () => run("sysctl", "-qw", "net.ipv4.ip_forward=0")],
   ])("%s", (what, expected, damage) => {
     damage();
@@ -191,6 +204,32 @@ describe("the way to other hosts", () => {
     run("ip", "address", "add", "10.9.0.1/24", "dev", "under0");
     expectNothingFound();
   });
+});
+
+it("a published port that another program took while no daemon held it is named with the program, until that ends", async () => {
+  ok("container", "create", "-p", "18080:80", "p1");
+  ok("service", "publish", "p1.web");
+  ok("service", "attach", "p1", "p1.web");
+  expectNothingFound();
+  await daemon.stop();
+  const listen = 'require("net").createServer().listen(18080, () => console.log("ready"))';
+  const holder = spawn(process.execPath, ["-e", listen], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(holder, "exit");
+  await once(holder.stdout, "data");
+  await start();
+  const found = examine();
+  expect(found.findings).toMatchObject([
+    {
+      code: "port-not-held",
+      subject: "container p1",
+      what: `port 18080/tcp of the host is held by node (process ${holder.pid})`,
+    },
+  ]);
+  expect(found.status).toBe(1);
+  holder.kill("SIGKILL");
+  await ended;
+  await eventually("the port is taken back", () => examine().status === 0, 30_000);
+  ok("container", "rm", "p1");
 });
 
 describe("files and resolvers", () => {
