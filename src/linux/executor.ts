@@ -73,6 +73,8 @@ const isSatisfied = (operation: Operation, error: unknown): boolean => {
 export class Executor {
   readonly namespaces: Namespaces;
   readonly #links: LinkExecutor;
+  /** Called between the operations of a plan. */
+  onProgress: () => void = () => undefined;
   #batches: number[] = [];
 
   constructor(namespaces: Namespaces) {
@@ -114,6 +116,7 @@ export class Executor {
 
   /** Operations of one run; an operation that changed something is done, with what its inverse needs. */
   #carryOut(run: Plan): Pick<Outcome, "done" | "errors"> {
+    this.onProgress();
     const done: Operation[] = [];
     const errors: NetworkError[] = [];
     for (const [n, { changed, error }] of this.#results(run).entries()) {

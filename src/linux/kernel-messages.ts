@@ -30,6 +30,11 @@ export interface ErrorData {
   readonly errno?: number;
 }
 
+/** A plan that takes long is still being carried out. */
+export interface KernelProgress {
+  readonly kind: "progress";
+}
+
 export interface KernelReply {
   readonly id: number;
   readonly errors: readonly ErrorData[];

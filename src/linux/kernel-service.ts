@@ -2,7 +2,7 @@ import type { MessagePort } from "node:worker_threads";
 import { internal, NetworkError } from "../errors.ts";
 import { compareTables } from "./compare-tables.ts";
 import type { Executor } from "./executor.ts";
-import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import type { ErrorData, KernelProgress, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import { trimMemory } from "./libc.ts";
 import { lookup } from "./lookup.ts";
 import { openMissSocket } from "./miss-socket.ts";
@@ -17,6 +17,9 @@ import { openSockets } from "./sockets.ts";
 
 /** A namespace that nobody asked for in this time (ms) is let go: our descriptor would keep it alive. */
 const idle = 2_000;
+
+/** Milliseconds between two words of a long plan that it goes on. */
+const progressInterval = 200;
 
 const data = (error: unknown): ErrorData => {
   const typed = error instanceof NetworkError ? error : internal("kernel", String(error), { cause: error });
@@ -85,6 +88,13 @@ const answer = (executor: Executor, request: KernelRequest): KernelReply => {
 /** Serves the kernel on the calling thread, from then on the one that enters namespaces: one request after the other, synchronously. */
 export const serveKernel = (port: MessagePort | null, executor: Executor): void => {
   if (port === null) throw new Error("the kernel worker runs as a worker thread only");
+  let told = performance.now();
+  executor.onProgress = () => {
+    const now = performance.now();
+    if (now - told < progressInterval) return;
+    told = now;
+    port.postMessage({ kind: "progress" } satisfies KernelProgress);
+  };
   port.on("message", (request: KernelRequest) => port.postMessage(answer(executor, request)));
   setInterval(() => {
     executor.namespaces.closeIdle(idle);

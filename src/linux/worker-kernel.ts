@@ -15,7 +15,7 @@ import type {
   SocketRequest,
   TableDifference,
 } from "./kernel.ts";
-import type { ErrorData, KernelReply, KernelRequest } from "./kernel-messages.ts";
+import type { ErrorData, KernelProgress, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
@@ -41,7 +41,7 @@ const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError 
     ...(errno !== undefined && { errno }),
   });
 
-/** Milliseconds without an answer of the worker after which nobody waits any longer. One run of nft may take 30 s. */
+/** Milliseconds without a word of the worker after which nobody waits any longer. One run of nft may take 30 s. */
 const patience = 90_000;
 const kernelHangs = (): NetworkError =>
   noService("kernel-hangs", "the kernel does not answer: a call has not come back", {
@@ -57,7 +57,7 @@ export interface WorkerKernelOptions {
   /** Told of every change of the kernel, after it, in order. */
   readonly onOperation?: (operation: Operation, outcome: "done" | "undone") => void;
   /**
-   * Milliseconds without any answer of the kernel after which whoever waits is refused with `kernel-hangs`, and others at
+   * Milliseconds for one operation in the kernel, after which whoever waits is refused with `kernel-hangs`, and others at
    * once until it answers again.
    */
   readonly patience?: number;
@@ -251,7 +251,8 @@ export class WorkerKernel implements Kernel {
     const worker = this.#newWorker({ name: "kernel", resourceLimits });
     this.#worker = worker;
     worker.unref();
-    worker.on("message", (reply: KernelReply) => {
+    worker.on("message", (reply: KernelReply | KernelProgress) => {
+      if ("kind" in reply) return this.#hangWatch.answered(this.#waiting.size > 0);
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
       this.#hangWatch.answered(this.#waiting.size > 0);

@@ -106,9 +106,10 @@ const changed = (root: unknown, { at, how, value }: JsonChange): unknown => {
   const put = (name: string, what: unknown) =>
     // By assignment `__proto__` would be no key.
     Object.defineProperty(parent, name, { value: what, enumerable: true, configurable: true, writable: true });
+  const other = typeof value === "string" ? value : JSON.stringify(value);
   if (how === "replace") put(key, value);
   if (how === "wrap") put(key, [parent[key]]);
-  if (how === "rename") put(String(value), parent[key]);
-  if (how === "remove" || (how === "rename" && key !== String(value))) Reflect.deleteProperty(parent, key);
+  if (how === "rename") put(other, parent[key]);
+  if (how === "remove" || (how === "rename" && key !== other)) Reflect.deleteProperty(parent, key);
   return copy;
 };

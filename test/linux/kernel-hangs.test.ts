@@ -7,6 +7,7 @@ import { enterOwnHost, eventually, expectNothingLeft, run } from "../own-host.ts
 /** A call into the kernel that does not come back, played by an nft that waits for a file. */
 const directory = "/run/hanging";
 const gate = `${directory}/gate`;
+const slow = `${directory}/slow`;
 const entered = `${directory}/entered`;
 
 let kernel: WorkerKernel;
@@ -15,7 +16,7 @@ beforeAll(() => {
   mkdirSync(directory);
   writeFileSync(
     `${directory}/nft`,
-    `#!/bin/sh\necho > ${entered}\nwhile [ ! -e ${gate} ]; do sleep 0.05; done\ncat > /dev/null\n`,
+    `#!/bin/sh\necho > ${entered}\n[ -e ${slow} ] && sleep 0.6\nwhile [ ! -e ${gate} ]; do sleep 0.05; done\ncat > /dev/null\n`,
   );
   chmodSync(`${directory}/nft`, 0o755);
   const { PATH } = process.env;
@@ -24,6 +25,7 @@ beforeAll(() => {
 });
 afterAll(async () => {
   await kernel.close();
+  rmSync(directory, { recursive: true });
   expectNothingLeft();
 });
 
@@ -44,5 +46,10 @@ it("10, moby 5618, moby 18156: a kernel that hangs is given up within the time, 
       () => false,
     ),
   );
-  rmSync(directory, { recursive: true });
+});
+
+it("a plan that goes on is waited for, however long it is", async () => {
+  writeFileSync(slow, "");
+  const operation = { op: "nft.apply", namespace: "host", script: "add table inet x\n" } as const;
+  await kernel.apply(plan(operation, operation, operation, operation));
 });
