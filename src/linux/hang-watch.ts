@@ -1,3 +1,6 @@
+/** Milliseconds for an answer that is there already: a process that was stopped for a while hears of the time first. */
+const grace = 500;
+
 /** Notices that somebody who is waited for says nothing any more: a call into the kernel may never come back, and takes its thread with it. */
 export class HangWatch {
   readonly #limit: number;
@@ -19,11 +22,17 @@ export class HangWatch {
   /** Something was asked. */
   asked(): void {
     if (this.#timer !== undefined || this.#hangs) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#hangs = true;
-      this.#onHang();
-    }, this.#limit).unref();
+    this.#after(this.#limit, () =>
+      this.#after(grace, () => {
+        this.#timer = undefined;
+        this.#hangs = true;
+        this.#onHang();
+      }),
+    );
+  }
+
+  #after(milliseconds: number, work: () => void): void {
+    this.#timer = setTimeout(work, milliseconds).unref();
   }
 
   /** @param more something else is still waited for */
