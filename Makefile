@@ -48,7 +48,7 @@ check-lint:
 	@$(RUN) node scripts/lint-imports.ts
 	@$(RUN) node scripts/errors-doc.ts --check
 	@$(RUN) node scripts/firewall-doc.ts --check
-	@$(RUN) node scripts/named-tests.ts docs/complaints.md
+	@$(RUN) node scripts/named-tests.ts docs/complaints.md docs/advisories.md
 
 check-unit:
 	@$(RUN) $(BIN)/vitest run --project unit

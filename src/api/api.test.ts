@@ -573,18 +573,45 @@ describe("errors as JSON", () => {
 });
 
 describe("bodies", () => {
-  test.each([-1, 0, 1])("1 MiB %i byte", async (more) => {
-    const frame = '{"name":"big","pad":""}';
-    const body = `{"name":"big","pad":"${"p".repeat(maxBody + more - frame.length)}"}`;
-    expect(Buffer.byteLength(body)).toBe(maxBody + more);
-    const before = await snapshot();
-    const { status, text } = await call("POST", "/networks", body);
-    expect(status).toBe(more > 0 ? 413 : 201);
-    if (more > 0) {
-      expect(text).toBe(`Invalid body: more than ${maxBody} bytes\n`);
+  test.each([-1, 0, 1])(
+    "CVE-2024-41110, CVE-2026-34040: a body at the limit %i byte is taken whole or refused",
+    async (more) => {
+      const frame = '{"name":"big","pad":""}';
+      const body = `{"name":"big","pad":"${"p".repeat(maxBody + more - frame.length)}"}`;
+      expect(Buffer.byteLength(body)).toBe(maxBody + more);
+      const before = await snapshot();
+      const { status, text } = await call("POST", "/networks", body);
+      expect(status).toBe(more > 0 ? 413 : 201);
+      if (more > 0) {
+        expect(text).toBe(`Invalid body: more than ${maxBody} bytes\n`);
+        expect(await snapshot()).toBe(before);
+      }
+    },
+  );
+
+  test.each([
+    ["no body", "POST", "/networks", undefined, {}, 400],
+    ["an empty body", "POST", "/networks", "", {}, 400],
+    ["a length of 0 before a body", "POST", "/networks", '{"name":"sneaked"}', { "content-length": "0" }, 400],
+    ["chunks past the limit", "POST", "/networks", "big", { "transfer-encoding": "chunked" }, 413],
+    ["a path with encoded slashes", "POST", "/%6eetworks%2f..%2fnetworks", '{"name":"sneaked"}', {}, 404],
+    ["a method by another header", "GET", "/networks", '{"name":"sneaked"}', { "x-http-method-override": "POST" }, 200],
+  ] as const)(
+    "CVE-2024-41110, CVE-2026-34040: %s: no side effect",
+    async (_what, method, url, given, headers, status) => {
+      const before = await snapshot();
+      const body = given === "big" ? `{"name":"sneaked","pad":"${"p".repeat(maxBody)}"}` : given;
+      const { "content-length": length, ...more } = headers as Record<string, string>;
+      const response = await inject(app, {
+        method,
+        url,
+        headers: { host: "localhost", ...more, ...(length !== undefined && { "content-length": length }) },
+        ...(body !== undefined && length === undefined && { payload: body }),
+      });
+      expect(response.statusCode).toBe(status);
       expect(await snapshot()).toBe(before);
-    }
-  });
+    },
+  );
 
   test("the limit counts bytes, not characters", async () => {
     const body = `{"name":"big","pad":"${"é".repeat(maxBody / 2)}"}`;
@@ -1025,6 +1052,16 @@ describe("values", () => {
     expect(text).toContain(JSON.stringify(name));
   });
 });
+
+test.each(["../../bin/x", "/bin/x", "a/../../bin/x", "..", "a/..", "a//b", "a\u0000", "a;b", "$(id)", "a".repeat(256)])(
+  "CVE-2021-20206: the driver name %j is refused, and nothing is looked for",
+  async (name) => {
+    const before = await snapshot();
+    const { status, text } = await post("/networks", { name: "o", network_type: name });
+    expect({ status, text }).toMatchObject({ status: 400, text: expect.stringContaining("invalid driver name: ") });
+    expect(await snapshot()).toBe(before);
+  },
+);
 
 describe("host names", () => {
   const status = async (host: string) =>

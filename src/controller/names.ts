@@ -24,6 +24,15 @@ export const checkNetworkName = (name: string): string => {
   return name;
 };
 
+/** A driver's name, as plugins have it: `weave`, `vendor/net-plugin:latest`. Never a path (CVE-2021-20206). @throws NetworkError `invalid-driver` */
+export const checkDriverName = (name: string): string => {
+  const part = "[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?";
+  if (name.length > 255 || !new RegExp(`^${part}(/${part})*(:[A-Za-z0-9._-]+)?$`).test(name)) {
+    throw badRequest("invalid-driver", `invalid driver name: ${printable(name)}`);
+  }
+  return name;
+};
+
 /** A service's name or an alias: labels of a host name, dots between. @throws NetworkError `invalid-name` */
 export const checkServiceName = (name: string): string => {
   if (name.length > 253 || !/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})*$/.test(name)) {

@@ -13,7 +13,7 @@ import {
 } from "../net/prefix.ts";
 import { type Context, driverNetwork, driverOf, idOfMark, requireNetwork } from "./context.ts";
 import type { CreateNetwork, SubnetRequest } from "./model.ts";
-import { checkId, checkNetworkName, newId } from "./names.ts";
+import { checkDriverName, checkId, checkNetworkName, newId } from "./names.ts";
 import { keys, type NetworkRecord } from "./records.ts";
 import { refuseUnreadable } from "./unreadable-record.ts";
 
@@ -36,7 +36,7 @@ export class NetworkManager {
       id: request.id === undefined ? newId() : checkId(request.id),
       name: checkNetworkName(request.name),
     };
-    const driver = driverOf(context, request.driver ?? context.defaultDriver);
+    const driver = driverOf(context, checkDriverName(request.driver ?? context.defaultDriver));
     const wanted = [`driver:${driver.name}:${driver.singleton}`, `network-name:${name}`, `network:${id}`];
     return context.locks.hold(driver.usesIpam ? [...wanted, `pools:${driver.scope}`] : wanted, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {

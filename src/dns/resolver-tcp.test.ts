@@ -66,7 +66,7 @@ describe("a resolver over TCP", () => {
     expect(most).toBe(4);
   });
 
-  it("ends connections that send nothing whole, and those that send no DNS, while others are answered", async () => {
+  it("CVE-2024-8418: ends connections that send nothing whole, and those that send no DNS, while others are answered", async () => {
     stopClocks();
     const resolver = await open({ idle: 150 });
     const idle = dial(resolver);
@@ -86,6 +86,50 @@ describe("a resolver over TCP", () => {
       () => ends.every(({ socket }) => socket.destroyed),
       () => slow.socket.writable && slow.socket.write("x"),
     );
+  });
+
+  it("CVE-2026-35406: whatever a connection sends, the work ends with its bytes, and others are answered", async () => {
+    const resolver = await open({ idle: 300, maxConnections: 64 });
+    const header = (questions: number, answers = 0) => {
+      const bytes = Buffer.alloc(12);
+      bytes.writeUInt16BE(0x0100, 2);
+      bytes.writeUInt16BE(questions, 4);
+      bytes.writeUInt16BE(answers, 6);
+      return bytes;
+    };
+    const pointer = (at: number) => Buffer.from([0xc0 | (at >> 8), at & 0xff]);
+    const question = (name: Buffer) => Buffer.concat([name, Buffer.from([0, 1, 0, 1])]);
+    const messages = [
+      Buffer.alloc(0),
+      Buffer.alloc(1),
+      header(0),
+      header(65_535),
+      header(1, 65_535),
+      // A name that points to itself, one that points around, one that points past the end.
+      Buffer.concat([header(1), question(pointer(12))]),
+      Buffer.concat([header(1), Buffer.from([1, 97]), question(pointer(12))]),
+      Buffer.concat([header(1), question(pointer(0x3fff))]),
+      Buffer.concat([header(1), question(Buffer.alloc(65_000, 63))]),
+      Buffer.concat([header(1), Buffer.from([64])]),
+    ];
+    const streams = [
+      // Lengths alone: a message of nothing after another.
+      Buffer.alloc(40_000),
+      Buffer.alloc(40_000, 0xff),
+      ...messages.map((message) => Buffer.concat(Array.from({ length: 50 }, () => frame(message)))),
+      ...messages.map((message) => Buffer.concat([Buffer.from([0, 5]), message, frame(message)])),
+    ];
+    for (const stream of streams) {
+      const { socket } = dial(resolver);
+      socket.on("error", () => {});
+      socket.write(stream.subarray(0, 3));
+      socket.end(stream.subarray(3));
+      const good = dial(resolver);
+      good.socket.end(frame(query("web")));
+      expect(await good.got(1)).toMatchObject([{ answers: [{ data: "172.19.0.2" }] }]);
+      await good.closed;
+      socket.destroy();
+    }
   });
 
   it("ends connections that never read", { timeout: 30_000 }, async () => {

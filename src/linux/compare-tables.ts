@@ -13,8 +13,10 @@ export const compareTables = (
 ): readonly TableDifference[] => {
   const [first = ""] = tables;
   const list = (): readonly string[] => tables.map((table) => listTable(table) ?? "");
-  const found = list();
-  if (found[0] === "") return [{ table: first, absent: true, missing: [], extra: [], expected: 0, reordered: false }];
+  // After a flush every run of nft that is spared brings the rules back sooner.
+  const own = listTable(first);
+  if (own === undefined) return [{ table: first, absent: true, missing: [], extra: [], expected: 0, reordered: false }];
+  const found = [own, ...tables.slice(1).map((table) => listTable(table) ?? "")];
   const expected = namespaces.scratch(() => {
     applyNft(script);
     return list();

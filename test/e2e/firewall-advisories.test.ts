@@ -130,6 +130,47 @@ EOF`);
     shell("nft delete table inet admin");
   });
 
+  it("complaint 32: the policies of the host's chains stay as they are, and so does what other programs forward", async () => {
+    const far = new Neighbour(1);
+    await far.connect();
+    shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    at(far, "sh", "-c", `ip route add default via ${far.host[4]}; ip -6 route add default via ${far.host[6]}`);
+    at(
+      neighbour,
+      "sh",
+      "-c",
+      `ip route add 203.0.114.0/24 via ${neighbour.host[4]}; ip -6 route add 2001:db8:114::/64 via ${neighbour.host[6]}`,
+    );
+    shell(`nft -f - <<'EOF'
+table ip filter {
+  chain FORWARD { type filter hook forward priority filter; policy accept; counter comment "theirs"; }
+}
+table ip6 filter {
+  chain FORWARD { type filter hook forward priority filter; policy accept; }
+}
+EOF`);
+    const theirs = () => shell("nft -s list table ip filter; nft -s list table ip6 filter");
+    const before = theirs();
+    await lab.serve(far, 8080);
+    const passes = async () => {
+      for (const family of families)
+        await eventually(`IPv${family} passes`, () => connects(neighbour, far.addresses[family], 8080));
+    };
+    await passes();
+    const network = await lab.network("web");
+    const sandbox = await lab.sandbox("c1", network);
+    await passes();
+    expect(theirs()).toBe(before);
+    for (const family of families) expect(await connects(sandbox, far.addresses[family], 8080)).toBe(true);
+    // The servers go on.
+    await lab.remove(sandbox, network);
+    await passes();
+    expect(theirs()).toBe(before);
+    shell("nft delete table ip filter; nft delete table ip6 filter");
+    at(neighbour, "sh", "-c", "ip route delete 203.0.114.0/24; ip -6 route delete 2001:db8:114::/64");
+    await far.close();
+  });
+
   it("decide first where they are in the user's own table, and are never touched", async () => {
     const network = await lab.network("web");
     const sandbox = await lab.sandbox("c1", network);
@@ -171,6 +212,44 @@ EOF`);
 });
 
 describe("names", () => {
+  it("CVE-2025-8283: a search domain of the host's does not make a container's name that of a host outside", async () => {
+    setResolvConf("nameserver 127.0.0.53\nsearch evil.example\n");
+    // Says of every name that it is 198.51.100.66.
+    const program = `const s = require("node:dgram").createSocket("udp4");
+      s.on("message", (m, from) => {
+        let at = 12; while (m[at]) at += m[at] + 1;
+        process.stdout.write(m.subarray(12, at).toString("latin1").replace(/[^a-z0-9]+/g, ".") + "\\n");
+        const reply = Buffer.concat([m.subarray(0, at + 5), Buffer.from("c00c000100010000003c0004c6336442", "hex")]);
+        reply.writeUInt16BE(0x8180, 2); reply.writeUInt16BE(1, 6); reply.writeUInt32BE(0, 8);
+        s.send(reply, from.port, from.address);
+      });
+      s.bind(53, "127.0.0.53", () => process.stdout.write("ready\\n"));`;
+    const server = spawn(process.execPath, ["-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+    let asked = "";
+    server.stdout.on("data", (chunk: Buffer) => {
+      asked += chunk.toString();
+    });
+    await eventually("the server listens", () => asked.includes("ready"));
+    const web = await lab.network("web");
+    const [c1, c2] = [await lab.sandbox("c1", web), await lab.sandbox("c2", web)];
+    // As a program in the container asks: by the C library, with the container's own files.
+    const files = `/var/lib/docker/network/files/${c1.id}`;
+    expect(shell(`cat ${files}/resolv.conf`)).toContain("search evil.example");
+    const mounts = `mount --bind ${files}/resolv.conf /etc/resolv.conf; mount --bind ${files}/hosts /etc/hosts`;
+    const lookUp = (name: string) =>
+      outputOf(c1, "unshare", "--mount", "sh", "-c", `${mounts}; exec getent ahostsv4 ${name}`);
+    expect(await lookUp("elsewhere")).toContain("198.51.100.66");
+    expect(asked).toMatch(/elsewhere/);
+    for (const name of ["c2", "C2", "c2.web"]) {
+      const found = await lookUp(name);
+      expect(found).toContain(c2.addresses.web?.[4]);
+      expect(found).not.toContain("198.51.100.66");
+    }
+    expect(asked).not.toMatch(/c2/i);
+    server.kill("SIGKILL");
+    run("umount", "/etc/resolv.conf");
+  });
+
   it("CVE-2024-29018: an internal network asks no server outside, not even one on the host's loopback", async () => {
     setResolvConf("nameserver 127.0.0.53\n");
     const program = `const s = require("node:dgram").createSocket("udp4");

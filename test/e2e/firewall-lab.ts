@@ -215,6 +215,14 @@ export class Lab {
     return server.ready();
   }
 
+  /** Takes a sandbox and a network away before the rest. */
+  async remove(sandbox: Sandbox, network: NetworkInfo): Promise<void> {
+    this.#sandboxes.splice(this.#sandboxes.indexOf(sandbox.id), 1);
+    await this.libnetwork.deleteSandbox(sandbox.id);
+    this.#networks.splice(this.#networks.indexOf(network.id), 1);
+    await this.libnetwork.deleteNetwork(network.id);
+  }
+
   /** Takes everything away, through the library. */
   async clear(): Promise<void> {
     for (const server of this.#servers.splice(0)) await server.close();

@@ -44,6 +44,26 @@ export const udp = (source: string, destination: string, port: number, text: str
   return Buffer.concat([header, datagram]);
 };
 
+/** CRC32c of SCTP (RFC 9260 appendix A), as it stands in the packet. */
+const crc32c = (bytes: Buffer): number => {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  }
+  return ~crc >>> 0;
+};
+
+/** The first packet of an SCTP association, an INIT chunk (RFC 9260 3.3.2), over IPv4. */
+export const sctpInit = (source: string, destination: string, port: number): Buffer => {
+  const chunk = Buffer.concat([Buffer.from("01000014", "hex"), Buffer.from("11223344000100000001000100000001", "hex")]);
+  const packet = Buffer.concat([u16(40_000, port), Buffer.alloc(8), chunk]);
+  packet.writeUInt32LE(crc32c(packet), 8);
+  const header = Buffer.concat([u16(0x4500, 20 + packet.length, 0x1234, 0, 0x4084, 0), ip(source), ip(destination)]);
+  header.writeUInt16BE(sum(header), 10);
+  return Buffer.concat([header, packet]);
+};
+
 const icmpv6 = (source: string, destination: string, message: Buffer): Buffer => {
   const [from, to] = [ip(source), ip(destination)];
   message.writeUInt16BE(sum(Buffer.concat([from, to, u16(0, message.length, 0, 58), message])), 2);

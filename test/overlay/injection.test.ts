@@ -97,7 +97,7 @@ describe("injected frames", () => {
     await eventually("the frame arrives without the table", () => received() === count + 2);
   });
 
-  it("are dropped from before the first host is known", async () => {
+  it("CVE-2023-28842: are dropped from before the first host is known", async () => {
     const [one, attacker] = [hostOf(hosts, 1), hostOf(hosts, 3)];
     await one.arrive(network, []);
     await one.attach(network, a);
@@ -106,6 +106,28 @@ describe("injected frames", () => {
     await one.tellHosts(network, [hostOf(hosts, 2)]);
     await settle(hostOf(hosts, 2), one, count);
     expect(received()).toBe(count + 1);
+  });
+
+  it("CVE-2023-28840: are dropped whatever an administrator accepts before, and no accept of ours opens the port", async () => {
+    const { one, two, attacker } = await setUp();
+    const ours = () => one.run("nft", "list", "table", "inet", `dnet_overlay_${network.id.slice(0, 10)}`);
+    expect(ours()).not.toMatch(/hook input .*policy drop/);
+    one.run(
+      "nft",
+      "add table inet admin; add chain inet admin input { type filter hook input priority -400; policy accept; }; add rule inet admin input udp dport 4789 accept",
+    );
+    const [before, count] = [tables(), received()];
+    inject(attacker, "192.168.50.3", one, vxlan(256, frame("02:42:0a:00:03:03")));
+    await settle(two, one, count);
+    expect([received(), tables()]).toEqual([count + 1, before]);
+    // Nor the other way round: what the administrator drops stays dropped.
+    one.run("nft", "insert rule inet admin input udp dport 4789 counter drop");
+    inject(two, two.host.vtep, one, vxlan(256, frame("02:42:0a:00:03:03")));
+    await eventually("it came to the administrator's rule", () =>
+      / packets 1 /.test(one.run("nft", "list", "chain", "inet", "admin", "input")),
+    );
+    expect(received()).toBe(count + 1);
+    one.run("nft", "delete", "table", "inet", "admin");
   });
 
   it("for an unknown VNI go nowhere", async () => {

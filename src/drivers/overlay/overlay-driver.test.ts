@@ -142,6 +142,10 @@ describe("options", () => {
       );
     },
   );
+  it("CVE-2023-28841: a network that should be encrypted is refused, so that nothing of it goes in clear", () => {
+    for (const value of ["", "true", "false"])
+      expect(() => driver.checkNetwork(network({ options: { [option.encrypted]: value } }))).toThrow("not supported");
+  });
   it("name the VNIs", () => {
     expect(segments).toMatchObject({ first: 256, last: 16777215 });
     expect(segments.fixed({})).toBeUndefined();
