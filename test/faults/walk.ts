@@ -41,6 +41,8 @@ const run = (task: Task): Promise<Ended> =>
   new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [`${directory}/walker.cjs`, JSON.stringify(task)], {
       stdio: ["ignore", "ignore", "pipe", "pipe"],
+      // Most processes live for as long as it takes to compile their program.
+      env: { ...process.env, NODE_COMPILE_CACHE: `${directory}/compiled` },
       timeout: deadline,
       killSignal: "SIGABRT",
     });

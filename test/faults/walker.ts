@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { difference, hostView } from "./host-view.ts";
 import { clear, type Scenario, scenarios } from "./scenarios.ts";
-import { Subject } from "./subject.ts";
+import { gone, Subject } from "./subject.ts";
 
 /** The program that a point is walked in: it makes an operation fail or dies, and says what it finds of an earlier one. */
 
@@ -39,6 +39,9 @@ interface Notes {
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
+/** Milliseconds within which a shared store's changes are followed. */
+const followDeadline = 2_000;
+
 class Walker {
   readonly #scenario: Scenario;
   readonly #subject: Subject;
@@ -56,13 +59,33 @@ class Walker {
 
   #view = (): Promise<string> => hostView(this.#subject.stores);
 
+  /** What others wrote to a shared store arrives a moment later. @returns the view when it is like one of these, or after the deadline */
+  async #viewOnceLike(expected: readonly string[]): Promise<string> {
+    const end = performance.now() + followDeadline;
+    for (;;) {
+      const view = await this.#view();
+      if (expected.includes(view) || performance.now() > end) return view;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** A view that stays as it is. */
+  async #restingView(): Promise<string> {
+    for (let last = await this.#view(); ; ) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const view = await this.#view();
+      if (view === last) return view;
+      last = view;
+    }
+  }
+
   async measure(): Promise<number> {
     const { prepare, operation, undo, converges } = this.#scenario;
     const subject = this.#subject;
     const begin = async () => {
       await subject.open();
       await prepare(subject);
-      return converges ? "" : this.#view();
+      return converges ? "" : this.#restingView();
     };
     const carryOut = async () => {
       subject.faults.arm("count");
@@ -78,7 +101,7 @@ class Walker {
     await undo(subject);
     const before = await begin();
     const points = await carryOut();
-    const after = await this.#view();
+    const after = await this.#restingView();
     await this.#expectNoFindings("without a fault");
     await undo(subject);
     const again = await begin();
@@ -118,15 +141,15 @@ class Walker {
     const problem = (text: string) => found.push(text);
     try {
       await subject.open();
+      let findings = await subject.findings();
       // What a daemon does that goes on: it looks from time to time.
-      if (outcome.running && (await subject.findings()).length > 0) {
+      if (outcome.running && findings.length > 0) {
         this.repaired++;
-        await subject.net.repair([]);
+        findings = (await subject.net.repair([gone])).after.findings;
       }
-      for (const { code, subject: about, what } of await subject.findings())
-        problem(`doctor finds ${code}: ${about}: ${what}`);
+      for (const { code, subject: about, what } of findings) problem(`doctor finds ${code}: ${about}: ${what}`);
       const { before, after } = JSON.parse(readFileSync(this.#notes, "utf8")) as Notes;
-      const now = await this.#view();
+      const now = await this.#viewOnceLike(this.#scenario.converges ? [after] : [after, before]);
       const happened = now === after;
       if (!happened && (this.#scenario.converges || now !== before)) {
         const ways = [difference(after, now), ...(this.#scenario.converges ? [] : [difference(before, now)])];
@@ -140,7 +163,8 @@ class Walker {
         if (!happened) await this.#attempt(problem, "repeat it", () => this.#scenario.operation(subject));
         await this.#attempt(problem, "undo it", () => this.#scenario.undo(subject));
         await this.#attempt(problem, "prepare again", () => this.#scenario.prepare(subject));
-        for (const line of difference(before, await this.#view())) problem(`after it was undone: ${line}`);
+        for (const line of difference(before, await this.#viewOnceLike([before])))
+          problem(`after it was undone: ${line}`);
       }
     } catch (error) {
       problem(textOf(error));
