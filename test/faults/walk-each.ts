@@ -38,11 +38,9 @@ export const walkEach = (scenarios: readonly Scenario[]): void => {
     const sum = (what: "points" | "walked" | "happened" | "repaired") =>
       [...walks.values()].reduce((total, each) => total + each[what], 0);
     console.log(
-      [
-        ...[...walks].map(([name, { points, walked }]) => `${name}: ${points} points, ${walked} faults`),
-        `faults: ${walks.size} operations with ${sum("points")} points, ${every === 1 ? "all" : `one in ${every}`} walked: ${sum("walked")} failures and deaths, ` +
-          `${sum("happened")} after which the operation had happened, ${sum("repaired")} that left something to be repaired`,
-      ].join("\n"),
+      `faults: ${walks.size} operations with ${sum("points")} points, ${every === 1 ? "all" : `one in ${every}`} walked: ` +
+        `${sum("walked")} failures and deaths, ${sum("happened")} after which the operation had happened, ` +
+        `${sum("repaired")} failures that left something to be repaired`,
     );
     expectNothingLeft();
   });
@@ -57,6 +55,8 @@ export const walkEach = (scenarios: readonly Scenario[]): void => {
       };
       const result = await walk(scenario, place, every);
       walks.set(name, result);
+      const { points, walked, problems } = result;
+      console.log(`${name}: ${points} points, ${walked} failures and deaths, ${problems.length} problems`);
       const after = leftovers();
       forgetPast();
       expect(result.problems.join("\n")).toBe("");
