@@ -17,6 +17,7 @@ export interface Scenario {
   undo(subject: Subject): Promise<void>;
   /** What was damaged or begun is there after a restart, whether or not the operation got to it. */
   readonly converges?: true;
+  readonly defaultNetwork?: string;
   /** Fails once in a process: what it fails in is not open any more. */
   readonly ends?: true;
 }
@@ -247,13 +248,13 @@ export const scenarios: readonly Scenario[] = [
   {
     name: "first start, default network",
     store: "embedded",
+    defaultNetwork: "bridge",
     converges: true,
     prepare: async (subject) => {
       await subject.open();
       await clear(subject);
       await subject.close();
       rmSync("/var/lib/docker/network", { recursive: true, force: true });
-      subject.defaultNetwork = "bridge";
     },
     operation: (subject) => subject.open(),
     undo: async () => undefined,

@@ -35,12 +35,12 @@ export const walkEach = (scenarios: readonly Scenario[]): void => {
     await etcd.remove();
     run("ip", "link", "delete", "under0");
     rmSync("/run/faults", { recursive: true });
-    const sum = (what: "points" | "walked" | "happened" | "repaired") =>
+    const sum = (what: "points" | "walked" | "happened" | "repaired" | "restarted") =>
       [...walks.values()].reduce((total, each) => total + each[what], 0);
     console.log(
       `faults: ${walks.size} operations with ${sum("points")} points, ${every === 1 ? "all" : `one in ${every}`} walked: ` +
         `${sum("walked")} failures and deaths, ${sum("happened")} after which the operation had happened, ` +
-        `${sum("repaired")} failures that left something to be repaired`,
+        `${sum("repaired")} failures that left something to a repair, ${sum("restarted")} to the next start`,
     );
     expectNothingLeft();
   });
