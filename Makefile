@@ -57,7 +57,7 @@ check-unit:
 test: check test-packages build
 	@$(RUN) $(BIN)/vitest run --project root --maxWorkers=3
 
-faults: build test-packages
+faults: build packages
 	@$(RUN) FAULTS=all FAULTS_OF="$(OF)" $(BIN)/vitest run --project root --maxWorkers=2 test/faults/bridge.test.ts test/faults/overlay.test.ts
 
 chaos: build packages

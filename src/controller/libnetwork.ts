@@ -1,5 +1,5 @@
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
-import { badRequest } from "../errors.ts";
+import { badRequest, errorText } from "../errors.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import { assembleContext, type LibnetworkOptions } from "./assemble.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
