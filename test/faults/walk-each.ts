@@ -10,7 +10,7 @@ import { buildWalker, removeWalker, type Walk, walk } from "./walk.ts";
  * it can be repeated and undone; nothing is left. `make faults` walks all points, a run of the tests one in some.
  */
 
-const every = process.env.FAULTS === "all" ? 1 : Number(process.env.FAULTS ?? "12");
+const every = process.env.FAULTS === "all" ? 1 : Number(process.env.FAULTS ?? "40");
 const only = process.env.FAULTS_OF ?? "";
 
 /** The next operation begins on a host without a past. */
