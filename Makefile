@@ -6,13 +6,14 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test chaos fuzz demo demo-single bench setup packages test-packages clean
+.PHONY: help build check check-types check-lint check-unit test faults chaos fuzz demo demo-single bench setup packages test-packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
 	@echo "make demo     two hosts with a store, an overlay network across them, ping (as root; under 30 s after the install)"
 	@echo "make demo-single  two sandboxes on a bridge network of one host"
 	@echo "make check    types, lint and unit tests (under 15 s, no root needed)"
 	@echo "make test     everything, as root, on real kernel objects"
+	@echo "make faults   every operation failing and dying at every point of stores, kernel and files (as root; OF='service attach')"
 	@echo "make chaos    10 minutes of random operations on three nodes that break (as root; SECONDS=60 STORE=etcd SEED=1)"
 	@echo "make fuzz     10 minutes of hostile input to everything that takes some (SECONDS=60 SEED=1 TARGET=rest RUN_PATH=3:1)"
 	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
@@ -55,6 +56,9 @@ check-unit:
 
 test: check test-packages build
 	@$(RUN) $(BIN)/vitest run --project root --maxWorkers=3
+
+faults: build packages
+	@$(RUN) FAULTS=all FAULTS_OF="$(OF)" $(BIN)/vitest run --project root --maxWorkers=2 test/faults/bridge.test.ts test/faults/overlay.test.ts
 
 chaos: build packages
 	@$(RUN) scripts/chaos.sh --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")

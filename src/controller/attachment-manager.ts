@@ -9,7 +9,7 @@ import { noPortChange } from "./port-publisher.ts";
 import { applyWithPorts, joinPorts, takeDown } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
-import { attachPlan, detachPlan } from "./wiring.ts";
+import { attachmentOf, attachPlan, defaultRoutePlan, detachPlan } from "./wiring.ts";
 
 /** How often a claim is decided anew when another node changed the endpoint first. */
 const attempts = 16;
@@ -61,9 +61,10 @@ export class AttachmentManager {
   /** Makes the kernel match a claim that is recorded, whatever is there already; the caller holds the locks. */
   async rewire(claimed: EndpointRecord, sandbox: SandboxRecord): Promise<void> {
     const network = requireNetwork(this.#context, claimed.network);
-    const order = claimed.sandbox?.order ?? 0;
-    const earlier = this.#context.state.endpointsIn(sandbox.id).filter((other) => (other.sandbox?.order ?? 0) < order);
-    const wiring = attachPlan(this.#context, claimed, earlier, sandbox);
+    const wiring = plan(
+      attachmentOf(this.#context, claimed, sandbox).attach,
+      defaultRoutePlan(this.#context, this.#context.state.endpointsIn(sandbox.id), sandbox),
+    );
     if (this.#presence.isSpanning([network])) {
       await this.#context.firewall.exclusive(() => this.#presence.make(network));
     }

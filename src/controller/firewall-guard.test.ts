@@ -145,3 +145,19 @@ describe("at the end", () => {
     expect(scripts(kernel)).toEqual([`add table inet ${table}\ndelete table inet ${table}\n`]);
   });
 });
+
+it("what watches and what holds connections is asked for once, and again by a repair where it could not be had", async () => {
+  const refusing = new FakeKernel();
+  const watch = vi.spyOn(refusing, "watchTables").mockRejectedValueOnce(new Error("no socket"));
+  const hold = vi.spyOn(refusing, "holdConnections").mockRejectedValueOnce(new Error("no socket"));
+  const lines: string[] = [];
+  const write = (level: string, message: string) => lines.push(`${level} ${message}`);
+  const other = new FirewallGuard({ kernel: refusing, locks: new Locks(), log: write, table });
+  for (let n = 0; n < 3; n++) await other.restore([]);
+  expect([watch.mock.calls.length, hold.mock.calls.length]).toEqual([2, 2]);
+  expect(lines).toEqual([
+    expect.stringMatching(/^warning rules are not put/),
+    expect.stringMatching(/^warning established/),
+  ]);
+  await other.close();
+});

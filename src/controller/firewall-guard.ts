@@ -89,7 +89,8 @@ export class FirewallGuard implements Firewall {
   #notBefore = 0;
   #author: ForeignChange;
   #closed = false;
-  #restored = false;
+  #watching = false;
+  #holding = false;
 
   constructor(options: { readonly kernel: Kernel; readonly locks: Locks; readonly log: Log; readonly table: string }) {
     this.#kernel = options.kernel;
@@ -108,35 +109,37 @@ export class FirewallGuard implements Firewall {
   }
 
   async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
-    // Called again when the shared store is back: what watches and what holds connections is there then.
-    const first = !this.#restored;
-    this.#restored = true;
-    if (first) await this.#watch();
+    // Called again by every repair: what could not be had before may be had now.
+    this.#watching ||= await this.#watch();
     await this.exclusive(async () => {
       this.#networks.clear();
       for (const network of networks) this.#networks.set(network.bridge, network);
       await this.#replace(signal);
     });
-    if (first) await this.#hold();
+    this.#holding ||= await this.#hold();
   }
 
-  async #watch(): Promise<void> {
+  async #watch(): Promise<boolean> {
     try {
       const isOurs = (name: string): boolean => this.#tables().some((table) => table.endsWith(` ${name}`));
       this.#stops.push(await this.#kernel.watchTables(isOurs, (change) => this.#changed(change)));
+      return true;
     } catch (error) {
       this.#log("warning", `rules are not put back when others change them: ${errorText(error)}`);
+      return false;
     }
   }
 
-  async #hold(): Promise<void> {
+  async #hold(): Promise<boolean> {
     try {
       this.#stops.push(await this.#kernel.holdConnections(`${this.#table}_hold`));
+      return true;
     } catch (error) {
       this.#log(
         "warning",
         `established connections through NAT may break when another program flushes all rules: ${errorText(error)}`,
       );
+      return false;
     }
   }
 

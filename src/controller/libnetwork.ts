@@ -1,5 +1,5 @@
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
-import { badRequest } from "../errors.ts";
+import { badRequest, errorText } from "../errors.ts";
 import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import { assembleContext, type LibnetworkOptions } from "./assemble.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
@@ -230,10 +230,21 @@ export class Libnetwork implements Controller {
         await this.#wayOut.adjust(sandboxId);
       } catch (error) {
         await this.#undoAttach(endpointId, sandboxId);
+        await this.#restoreWayOut(sandboxId);
         throw error;
       }
       return sandboxInfo(this.#context, sandbox);
     });
+  }
+
+  /** After an attachment was taken back that made a way out superfluous: it may have been removed by then. */
+  async #restoreWayOut(sandboxId: string): Promise<void> {
+    try {
+      await this.#wayOut.adjust(sandboxId);
+    } catch (error) {
+      // Why the attachment failed is what the caller must hear.
+      this.#context.log("error", `could not restore the way out of sandbox ${sandboxId}: ${errorText(error)}`);
+    }
   }
 
   async #undoAttach(endpointId: string, sandboxId: string): Promise<void> {

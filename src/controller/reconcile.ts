@@ -7,7 +7,7 @@ import { Presence } from "./presence.ts";
 import type { PresenceKeeper } from "./presence-keeper.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
-import { attachPlan, sandboxPlan } from "./wiring.ts";
+import { attachmentOf, defaultRoutePlan, sandboxPlan } from "./wiring.ts";
 
 /**
  * Makes the kernel match the store: what should be is made or adopted, what carries our mark and should not be is removed. A
@@ -148,8 +148,9 @@ const restoreSandbox = async (
     await context.naming.prepare(sandbox);
     // What it has of a network whose record cannot be read stays as it is; everything else is restored.
     const known = endpoints.filter(({ network }) => context.state.networks.has(network));
-    const wiring = known.map((endpoint, n) => attachPlan(context, endpoint, known.slice(0, n), sandbox));
-    await context.kernel.apply(plan(sandboxPlan(context, sandbox), ...wiring), signal);
+    const wiring = known.map((endpoint) => attachmentOf(context, endpoint, sandbox).attach);
+    const routes = defaultRoutePlan(context, known, sandbox);
+    await context.kernel.apply(plan(sandboxPlan(context, sandbox), ...wiring, routes), signal);
     await context.naming.open(sandbox, signal);
   } catch (error) {
     context.log("error", `could not restore container ${sandbox.container}: ${errorText(error)}`);

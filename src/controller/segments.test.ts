@@ -307,6 +307,28 @@ it.each(["the network", "an endpoint"])(
   },
 );
 
+it("a way out that was removed for an attachment which then failed is given again", async () => {
+  const a = await node(new MemoryStore(), "172.17.0.3");
+  const far = await a.libnetwork.createNetwork({ name: "far", driver: "segment" });
+  const web = await a.libnetwork.createNetwork({ name: "web", driver: "bridge" });
+  const { sandbox } = await attached(a, far.id, "c");
+  const { id } = await a.libnetwork.createEndpoint(web.id, { name: "c" });
+  const waysOut = () => a.libnetwork.endpoints().filter(({ network }) => network === "docker_gwbridge");
+  expect(waysOut()).toMatchObject([{ sandboxId: sandbox }]);
+  const { key } = a.libnetwork.sandbox(sandbox);
+  const link = `veth${waysOut()[0]?.id.slice(0, 11)}`;
+  a.kernel.fault = (operation) => {
+    if (operation.op !== "link.delete" || operation.name !== link) return;
+    a.kernel.fault = () => undefined;
+    void a.kernel.teardown([operation]);
+    throw new Error("it is gone, and the answer is lost");
+  };
+  await expect(a.libnetwork.attach(id, sandbox)).rejects.toThrow();
+  expect(a.libnetwork.endpoint(id).sandboxId).toBeUndefined();
+  expect(waysOut()).toMatchObject([{ sandboxId: sandbox }]);
+  expect(a.kernel.routes(key)["0.0.0.0/0"]).toMatch(/^172\.18\.0\.1 eth/);
+});
+
 it("the default route goes to the highest priority, and back when it leaves", async () => {
   const a = await node(new MemoryStore(), undefined);
   const networks = [];
@@ -322,6 +344,27 @@ it("the default route goes to the highest priority, and back when it leaves", as
     await a.libnetwork.attach(id, sandbox, { gatewayPriority: [0, 5, 5][n] ?? 0 });
     expect(route()).toBe(["eth0", "eth1", "eth1"][n]);
   }
+  // A start finds it where it belongs, though the endpoint that carries it was not the first; and puts it there.
+  await a.reopen();
+  expect(route()).toBe("eth1");
+  await a.kernel.teardown([
+    {
+      op: "route.delete",
+      namespace: key,
+      route: { to: parsePrefix("0.0.0.0/0"), via: parseIp("172.18.0.1"), device: "eth1" },
+    },
+  ]);
+  await a.kernel.apply([
+    {
+      op: "route.add",
+      namespace: key,
+      route: { to: parsePrefix("0.0.0.0/0"), via: parseIp("172.17.0.1"), device: "eth0" },
+    },
+  ]);
+  await a.reopen();
+  expect(route()).toBe("eth1");
+  expect(a.naming.running.has(sandbox)).toBe(true);
+  expect(a.lines.filter(({ level }) => level === "error")).toEqual([]);
   await a.libnetwork.detach(endpoints[1] ?? "", sandbox);
   expect(route()).toBe("eth2");
   await a.libnetwork.detach(endpoints[2] ?? "", sandbox);

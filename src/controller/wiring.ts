@@ -160,6 +160,32 @@ export const attachPlan = (
   );
 };
 
+/**
+ * Makes a sandbox's default routes those of its endpoints, whatever they are now: a crash may have come between two of them, and an
+ * endpoint that carries one need not be the last that joined.
+ */
+export const defaultRoutePlan = (
+  context: Context,
+  endpoints: readonly EndpointRecord[],
+  sandbox: SandboxRecord,
+): Plan => {
+  const namespace = namespaceOf(context, sandbox);
+  const wanted = defaultRoutes(context, endpoints, sandbox);
+  const others = endpoints.flatMap((endpoint) =>
+    attachmentOf(context, endpoint, sandbox).gateways.flatMap((via): Operation[] => {
+      const route = { via, device: endpoint.sandbox?.interface ?? "eth0" };
+      const family = familyOf(via);
+      return wanted.get(family)?.device === route.device
+        ? []
+        : [routeOperation("route.delete", namespace, family, route)];
+    }),
+  );
+  return plan(
+    ...others,
+    ...[...wanted].map(([family, route]) => routeOperation("route.add", namespace, family, route)),
+  );
+};
+
 /** Takes one endpoint out of its sandbox; where it carried the default route, the next one carries it. */
 export const detachPlan = (
   context: Context,

@@ -6,7 +6,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import type { Log } from "../controller/context.ts";
 import type { Libnetwork } from "../controller/libnetwork.ts";
 import { StorelessStore } from "../controller/storeless/storeless-store.ts";
-import { createLibnetwork } from "../create-libnetwork.ts";
+import { createLibnetwork, type Seams } from "../create-libnetwork.ts";
 import { errorText, internal, NetworkError } from "../errors.ts";
 import { descriptorLimit } from "../linux/descriptors.ts";
 import { AdvertisedPlace, startCluster } from "./cluster.ts";
@@ -93,10 +93,25 @@ const warnIgnored = ({ datastore }: Config, logger: Logger): void => {
   if (datastore) logger.log("warning", "[datastore] has no effect: use [scopes.global.client]");
 };
 
+/**
+ * What `DNET_FAULTS` asks for: a daemon that fails or dies on purpose, for tests. It says so as loudly as it can.
+ * @throws NetworkError `invalid-faults`
+ */
+const faultsOf = async ({ env }: DaemonOptions, logger: Logger): Promise<Seams | undefined> => {
+  const { DNET_FAULTS: text } = env;
+  if (text === undefined) return undefined;
+  const { parseFaults } = await import("../faults/faults.ts");
+  const { faultySeams } = await import("../faults/faulty-seams.ts");
+  const faults = parseFaults(text);
+  logger.log("error", `DNET_FAULTS=${text}: this daemon will fail or die on purpose; never run it so but in tests`);
+  return faultySeams(faults);
+};
+
 const serve = async (options: DaemonOptions, config: Config, logger: Logger): Promise<void> => {
   const addresses = listenAddresses(options, config);
   warnIgnored(config, logger);
   const daemon = config.daemon ?? {};
+  const seams = await faultsOf(options, logger);
   const client = config.scopes?.global?.client;
   const store = client && (await openGlobalStore(client));
   const stopped = stopSignal(logger);
@@ -123,6 +138,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       }),
       place: (host) => place.of(host),
       ...(config.overlay && { overlay: presenceOptions(config.overlay) }),
+      ...(seams && { seams }),
       nodeName: (id) => cluster?.nodes().find((node) => node.id === id)?.name ?? id,
       log,
     });

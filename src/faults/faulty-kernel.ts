@@ -97,6 +97,14 @@ export class FaultyKernel extends WorkerKernel {
     return this.#read("neighbor tables", () => super.neighborTables(signal));
   }
 
+  override portOwner(
+    protocol: "tcp" | "udp" | "sctp",
+    port: number,
+    signal?: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#read("port owner", () => super.portOwner(protocol, port, signal));
+  }
+
   override forwardDrops(signal?: AbortSignal): Promise<readonly ForwardDrop[]> {
     return this.#read("forward drops", () => super.forwardDrops(signal));
   }

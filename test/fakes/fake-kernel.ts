@@ -132,7 +132,7 @@ export class FakeKernel implements Kernel {
       case "route.add":
         return this.#addRoute(operation);
       case "route.delete":
-        return this.#inside(operation.namespace).routes.delete(operation.route.to);
+        return this.#deleteRoute(operation);
       case "address.add": {
         const { addresses } = this.#inside(operation.namespace);
         const known = addresses.get(operation.device) ?? new Set<string>();
@@ -205,6 +205,12 @@ export class FakeKernel implements Kernel {
     for (const [name, link] of [...this.links]) if (link.peer?.namespace === path) this.#removeLink(name, link);
     this.#contents.delete(path);
     return true;
+  }
+
+  /** Of several routes to one destination, the one that is meant. */
+  #deleteRoute({ namespace, route: { to, via, device } }: Extract<Operation, { op: "route.delete" }>): boolean {
+    const { routes } = this.#inside(namespace);
+    return routes.get(to) === `${via} ${device}` && routes.delete(to);
   }
 
   #addRoute(operation: Extract<Operation, { op: "route.add" }>): boolean {

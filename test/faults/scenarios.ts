@@ -3,7 +3,7 @@ import { rmSync } from "node:fs";
 import type { EndpointInfo, NetworkInfo, SandboxInfo } from "../../src/controller/model.ts";
 import { parseRequest } from "../../src/ports/port-text.ts";
 import type { Json } from "../../src/store/store.ts";
-import type { Subject } from "./subject.ts";
+import { gone, type Subject } from "./subject.ts";
 
 /** An operation of the API, what it needs, and how it is taken back. */
 export interface Scenario {
@@ -17,6 +17,7 @@ export interface Scenario {
   undo(subject: Subject): Promise<void>;
   /** What was damaged or begun is there after a restart, whether or not the operation got to it. */
   readonly converges?: true;
+  readonly defaultNetwork?: string;
   /** Fails once in a process: what it fails in is not open any more. */
   readonly ends?: true;
 }
@@ -48,7 +49,11 @@ const createNetwork = ({ net }: Subject, kind: Kind, name = "n") =>
 const publish = (subject: Subject, name = "e", of = "n") =>
   subject.net.createEndpoint(network(subject, of).id, { name, aliases: [`${name}-alias`] });
 const createContainer = ({ net }: Subject, containerId = "c") =>
-  net.createSandbox({ containerId, hostName: "host", ports: [parseRequest("8080:80/tcp"), parseRequest("0:53/udp")] });
+  net.createSandbox({
+    containerId,
+    hostName: "host",
+    ports: [parseRequest("8080:80/tcp"), parseRequest("8081:53/udp")],
+  });
 const attach = (subject: Subject, name = "e", of = "n", gatewayPriority = 0) =>
   subject.net.attach(endpoint(subject, name, of).id, sandbox(subject, "c").id, { aliases: ["own"], gatewayPriority });
 const detach = (subject: Subject, name = "e", of = "n") =>
@@ -81,7 +86,7 @@ const ensurePeer = async (subject: Subject) => {
   const entry = await global?.get(key);
   const claim = {
     id: "f".repeat(64),
-    node: "0a0a0b02",
+    node: gone.id,
     vtep: "10.9.0.2",
     container: "far",
     interface: "eth0",
@@ -90,7 +95,7 @@ const ensurePeer = async (subject: Subject) => {
   };
   await global?.transact({ puts: [{ key, value: { ...(entry?.value as Record<string, Json>), sandbox: claim } }] });
   await subject.net.sync();
-  if (endpoint(subject, "peer").node !== "0a0a0b02") throw new Error("the peer is not known");
+  if (endpoint(subject, "peer").node !== gone.id) throw new Error("the peer is not known");
 };
 
 /** Takes away everything that there is, as a user would. */
@@ -229,16 +234,9 @@ const ofKind = (kind: Kind, store: Scenario["store"]): readonly Scenario[] => {
         shell(`nsenter --net=${key} ip link delete eth0; rm /var/lib/docker/network/files/${id}/hosts`);
       },
       operation: async (subject) => {
-        const { after } = await subject.net.repair([]);
+        const { after } = await subject.net.repair([gone]);
         if (after.findings.length > 0) throw new Error("not everything is put right");
       },
-      undo: nothing,
-    }),
-    at("stop", {
-      converges: true,
-      ends: true,
-      prepare: furnish,
-      operation: (subject) => subject.close(),
       undo: nothing,
     }),
   ];
@@ -250,15 +248,28 @@ export const scenarios: readonly Scenario[] = [
   {
     name: "first start, default network",
     store: "embedded",
+    defaultNetwork: "bridge",
     converges: true,
     prepare: async (subject) => {
       await subject.open();
       await clear(subject);
       await subject.close();
       rmSync("/var/lib/docker/network", { recursive: true, force: true });
-      subject.defaultNetwork = "bridge";
     },
     operation: (subject) => subject.open(),
+    undo: async () => undefined,
+  },
+  {
+    name: "stop with nothing left",
+    store: "embedded",
+    converges: true,
+    ends: true,
+    prepare: async (subject) => {
+      await subject.open();
+      await createNetwork(subject, "bridge");
+      await clear(subject);
+    },
+    operation: (subject) => subject.close(),
     undo: async () => undefined,
   },
   {
@@ -277,7 +288,7 @@ export const scenarios: readonly Scenario[] = [
       await ensurePeer(subject);
       await ensureAttached(subject, "overlay");
     },
-    operation: ({ net }) => net.collectGarbage([], { nodes: ["0a0a0b02"], endpoints: true, dryRun: false }),
+    operation: ({ net }) => net.collectGarbage([gone], { nodes: [gone.id], endpoints: true, dryRun: false }),
     undo: (subject) => ensurePeer(subject),
   },
 ];

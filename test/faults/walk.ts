@@ -41,6 +41,8 @@ const run = (task: Task): Promise<Ended> =>
   new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [`${directory}/walker.cjs`, JSON.stringify(task)], {
       stdio: ["ignore", "ignore", "pipe", "pipe"],
+      // Most processes live for as long as it takes to compile their program.
+      env: { ...process.env, NODE_COMPILE_CACHE: `${directory}/compiled` },
       timeout: deadline,
       killSignal: "SIGABRT",
     });
@@ -63,6 +65,8 @@ export interface Walk {
   readonly happened: number;
   /** Of the failures: after which something was left that a repair removed. */
   readonly repaired: number;
+  /** Of the failures of a start: after which something was missing until the next one. */
+  readonly restarted: number;
   readonly problems: readonly string[];
 }
 
@@ -75,7 +79,7 @@ export const walk = async (
   place: { readonly etcd?: string; readonly notes: string },
   every = 1,
 ): Promise<Walk> => {
-  const result = { points: 0, walked: 0, happened: 0, repaired: 0 };
+  const result = { points: 0, walked: 0, happened: 0, repaired: 0, restarted: 0 };
   const problems: string[] = [];
   const base = { scenario: scenario.name, ...place };
   const task = async (rest: Pick<Task, "work" | "points" | "left">): Promise<Ended> => {
@@ -84,6 +88,7 @@ export const walk = async (
     if (answer) {
       result.happened += answer.happened;
       result.repaired += answer.repaired;
+      result.restarted += answer.restarted;
       problems.push(...answer.problems);
     }
     return ended;
