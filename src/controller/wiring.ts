@@ -98,18 +98,22 @@ const routeOperation = (
   route: { to: everywhere[family], via: route.via, device: route.device },
 });
 
-/** Brings one endpoint into its sandbox; `others` are those attached before it. */
+/**
+ * Brings one endpoint into its sandbox; `others` are those attached before it.
+ * @param guarded its rules are there already, with all others': at a start they are made in one piece
+ */
 export const attachPlan = (
   context: Context,
   endpoint: EndpointRecord,
   others: readonly EndpointRecord[],
   sandbox: SandboxRecord,
+  guarded = false,
 ): Plan => {
   const before = defaultRoutes(context, others, sandbox);
   const after = defaultRoutes(context, [...others, endpoint], sandbox);
   const namespace = namespaceOf(context, sandbox);
   return plan(
-    attachmentOf(context, endpoint, sandbox).attach,
+    (guarded ? driversAttachment : attachmentOf)(context, endpoint, sandbox).attach,
     ...[...after].flatMap(([family, route]) => {
       const old = before.get(family);
       if (old?.device === route.device) return [];

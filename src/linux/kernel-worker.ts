@@ -23,6 +23,9 @@ const idle = 2_000;
 const port = parentPort;
 if (port === null) throw new Error("kernel-worker runs as a worker thread only");
 
+// Errors are sent as data, without their stacks; that something is there already is an error of the kernel's, and nothing rare.
+Error.stackTraceLimit = 0;
+
 const namespaces = new Namespaces();
 const executor = new Executor(namespaces);
 

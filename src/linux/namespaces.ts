@@ -23,7 +23,8 @@ interface OpenNamespace {
   readonly fd: number;
   /** Identity of the namespace: its inode in nsfs. */
   readonly inode: number;
-  readonly socket: NetlinkSocket;
+  /** Of routing, opened when it is asked for. */
+  socket?: NetlinkSocket;
   lastUsed: number;
 }
 
@@ -39,7 +40,7 @@ const errnoOf = (error: unknown): number | undefined => (error instanceof Networ
 export class Namespaces {
   /** `/proc/thread-self`, never `/proc/self`: that is the main thread's. */
   static readonly #self = "/proc/thread-self/ns/net";
-  readonly #home: OpenNamespace;
+  readonly #home: OpenNamespace & { readonly socket: NetlinkSocket };
   readonly #pool = new Map<string, OpenNamespace>();
 
   constructor() {
@@ -65,7 +66,9 @@ export class Namespaces {
 
   /** The routing socket of a namespace. @throws NetworkError `no-namespace` */
   socket(namespace: NamespaceRef): NetlinkSocket {
-    return this.#find(namespace).socket;
+    const found = this.#find(namespace);
+    found.socket ??= this.#inside(found.fd, () => new NetlinkSocket());
+    return found.socket;
   }
 
   /** A descriptor of a namespace, valid until the next call. @throws NetworkError `no-namespace` */
@@ -197,8 +200,9 @@ export class Namespaces {
       throw missing();
     }
     try {
-      const socket = this.#inside(fd, () => new NetlinkSocket());
-      return { fd, inode: statSync(path).ino, socket, lastUsed: Date.now() };
+      // Entered once, so that what is no namespace of the network shows here.
+      this.#inside(fd, () => undefined);
+      return { fd, inode: statSync(path).ino, lastUsed: Date.now() };
     } catch (error) {
       close(fd);
       // EINVAL: a namespace, but not of the network.
@@ -217,7 +221,7 @@ export class Namespaces {
     const known = this.#pool.get(path);
     if (!known) return;
     this.#pool.delete(path);
-    known.socket.close();
+    known.socket?.close();
     close(known.fd);
   }
 
