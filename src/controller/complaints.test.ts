@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { testDriver } from "../drivers/test/test-driver.ts";
 import { NetworkError } from "../errors.ts";
+import type { Plan } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import type { Libnetwork } from "./libnetwork.ts";
@@ -27,12 +28,13 @@ const dieAt = async (opened: Opened, n: number, work: (libnetwork: Libnetwork) =
   const { apply, teardown } = kernel;
   let left = n;
   const until =
-    (change: typeof apply): typeof apply =>
-    async (plan) => {
+    (change: (plan: Plan) => Promise<unknown>) =>
+    async (plan: Plan): Promise<boolean> => {
       for (const operation of plan) {
         if (left-- <= 0) return new Promise(() => undefined);
         await change.call(kernel, [operation]);
       }
+      return true;
     };
   Object.assign(kernel, { apply: until(apply), teardown: until(teardown) });
   let done = false;

@@ -31,6 +31,11 @@ export interface Naming {
    * @param fresh the sandbox is new: a file of its creator's choice that cannot be written is an error, not a warning
    */
   open(sandbox: SandboxRecord, signal?: AbortSignal, fresh?: boolean): Promise<void>;
+  /**
+   * At a start: the resolvers of all sandboxes that are there answer again, before anything else is looked at. What fails
+   * is tried again by `open`, which says so.
+   */
+  resume(signal?: AbortSignal): Promise<void>;
   /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
   changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void>;
   /** Stops the sandbox's resolver. */

@@ -144,7 +144,10 @@ export class FirewallGuard implements Firewall {
   }
 
   async protect(network: FirewallNetwork | undefined, create: Plan, signal?: AbortSignal): Promise<void> {
-    if (!network) return this.#kernel.apply(create, signal);
+    if (!network) {
+      await this.#kernel.apply(create, signal);
+      return;
+    }
     const undo = firewallRemove(this.#table, network);
     const under = (script: string) => plan({ op: "nft.apply", namespace: hostNamespace, script, undo }, create);
     await this.exclusive(async () => {

@@ -136,6 +136,8 @@ export class Libnetwork implements Controller {
     else await state.load("global", signal);
     // Names were made of the local records; what the store tells from here on comes as changes.
     for (const endpoint of state.endpoints.values()) await naming.changed(endpoint, undefined);
+    // First of all: whatever else the start waits for, names are answered.
+    await naming.resume(signal);
     if (!this.#follower) return;
     if (await this.#follower.start(signal)) return;
     log("warning", `the global store cannot be read: ${this.#follower.stale?.reason}; what was last known is used`);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { hostsFile, parseResolvConf, resolvConf, type SandboxFiles, sandboxFiles } from "../dns/files.ts";
 import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "../dns/name-table.ts";
 import { answersIn } from "../dns/probe-resolver.ts";
-import { resolverAddress, resolverRedirect } from "../dns/redirect.ts";
+import { redirectTable, resolverAddress, resolverRedirect } from "../dns/redirect.ts";
 import { Resolver } from "../dns/resolver.ts";
 import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
 import { badRequest, errorText, noService } from "../errors.ts";
@@ -14,6 +14,7 @@ import { parseIp } from "../net/ip.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { Log, Naming, NamingProblem } from "./context.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
+import { sideBySide } from "./side-by-side.ts";
 import type { State } from "./state.ts";
 
 export interface SandboxNamingOptions {
@@ -72,7 +73,11 @@ export class SandboxNaming implements Naming {
   }
 
   async open(sandbox: SandboxRecord, signal?: AbortSignal, fresh = false): Promise<void> {
-    if (this.#running.has(sandbox.id)) return this.#refresh(sandbox.id);
+    const running = this.#running.get(sandbox.id);
+    if (running) {
+      running.writing = running.writing.then(() => this.#writeResolvConf(sandbox, fresh));
+      return this.#refresh(sandbox.id);
+    }
     const view = this.#table.view(this.#scope(sandbox));
     const [opened, ...written] = await Promise.allSettled([
       sandbox.host ? undefined : this.#resolver(sandbox, view, signal),
@@ -89,6 +94,15 @@ export class SandboxNaming implements Naming {
     this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
   }
 
+  async resume(signal?: AbortSignal): Promise<void> {
+    await sideBySide([...this.#options.state.sandboxes.values()], async (sandbox) => {
+      if (sandbox.host || this.#running.has(sandbox.id)) return;
+      const view = this.#table.view(this.#scope(sandbox));
+      const resolver = await this.#resolver(sandbox, view, signal).catch(() => undefined);
+      if (resolver) this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
+    });
+  }
+
   async #resolver(sandbox: SandboxRecord, view: SandboxView, signal?: AbortSignal): Promise<Resolver> {
     const { kernel, log } = this.#options;
     const namespace = this.#options.namespaceOf(sandbox);
@@ -96,8 +110,8 @@ export class SandboxNaming implements Naming {
     const [udp, tcp] = await kernel.openSockets(
       namespace,
       [
-        { protocol: "udp", address: loopback, port: 0 },
-        { protocol: "tcp", address: loopback, port: 0 },
+        { protocol: "udp", address: loopback, port: 0, redirectedBy: redirectTable },
+        { protocol: "tcp", address: loopback, port: 0, redirectedBy: redirectTable },
       ],
       signal,
     );

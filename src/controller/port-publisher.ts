@@ -21,6 +21,7 @@ import type { Locks } from "./locks.ts";
 import { explainPublished } from "./port-explanation.ts";
 import { flowFlush, type PortTargets, portForwards, reachablePorts, relayTarget } from "./port-forwards.ts";
 import { keys, type SandboxRecord } from "./records.ts";
+import { sideBySide } from "./side-by-side.ts";
 import type { State } from "./state.ts";
 
 /** A change of a sandbox's ports that is prepared: whatever can refuse it has been asked. */
@@ -326,24 +327,22 @@ export class PortPublisher {
   }
 
   /**
-   * After `load`: the rules at once, then the sockets. A port that another program took meanwhile is logged and tried again
-   * until it is free.
+   * After `load` and a replacement of the whole ruleset, which has the rules: tracked flows, then the sockets. A port that another
+   * program took meanwhile is logged and tried again until it is free.
    */
   async restore(signal?: AbortSignal): Promise<void> {
     // Once: later reconciliations find what runs, with the sockets that it holds.
     if (this.#restored) return;
     this.#restored = true;
     try {
-      const rules: Operation = { op: "nft.apply", namespace: hostNamespace, script: this.ruleset() };
-      const flows = flowFlush({ wrong: [...this.#active.values()].flatMap(forwardsOf) });
-      await this.#kernel.apply(plan(rules, ...flows), signal);
+      await this.#kernel.apply(plan(...flowFlush({ wrong: [...this.#active.values()].flatMap(forwardsOf) })), signal);
     } catch (error) {
       this.#log("error", `could not restore published ports: ${errorText(error)}`);
     }
-    for (const [id, { ports }] of [...this.#active]) {
+    await sideBySide([...this.#active], async ([id, { ports }]) => {
       const sandbox = this.#state.sandboxes.get(id);
       if (sandbox) await this.#holdAgain(sandbox, slotsOf(ports));
-    }
+    });
   }
 
   /** Takes ports that are published already, as many as can be had; the others are tried again later. */

@@ -7,7 +7,8 @@ import { Presence } from "./presence.ts";
 import type { PresenceKeeper } from "./presence-keeper.ts";
 import { keys, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
-import { attachmentOf, defaultRoutePlan, sandboxPlan } from "./wiring.ts";
+import { sideBySide } from "./side-by-side.ts";
+import { rewirePlan, sandboxPlan } from "./wiring.ts";
 
 /**
  * Makes the kernel match the store: what should be is made or adopted, what carries our mark and should not be is removed. A
@@ -58,8 +59,9 @@ export const reconcile = async (
     });
   }
   await context.ports?.restore(signal);
-  for (const sandbox of [...context.state.sandboxes.values()])
-    await reconcileSandbox(context, sandboxes, sandbox, signal);
+  await sideBySide([...context.state.sandboxes.values()], (sandbox) =>
+    reconcileSandbox(context, sandboxes, sandbox, signal),
+  );
   if (!keepOrphans) await removeOrphanSandboxes(context);
 };
 
@@ -74,7 +76,7 @@ const sandboxesWithPorts = (context: Context) =>
     }
   });
 
-const attempt = async (context: Context, what: string, work: () => Promise<void>): Promise<void> => {
+const attempt = async (context: Context, what: string, work: () => Promise<unknown>): Promise<void> => {
   try {
     await work();
   } catch (error) {
@@ -140,7 +142,7 @@ const restoreSandbox = async (
 ): Promise<void> => {
   const endpoints = context.state.endpointsIn(sandbox.id);
   try {
-    if (!sandbox.host && !(await context.kernel.observe(namespaceOf(context, sandbox), signal))) {
+    if (!sandbox.host && !(await context.kernel.isNamespace(namespaceOf(context, sandbox)))) {
       context.log("info", `found no namespace of container ${sandbox.container}: its records are removed`);
       await sandboxes.remove(sandbox, endpoints);
       return;
@@ -148,9 +150,11 @@ const restoreSandbox = async (
     await context.naming.prepare(sandbox);
     // What it has of a network whose record cannot be read stays as it is; everything else is restored.
     const known = endpoints.filter(({ network }) => context.state.networks.has(network));
-    const wiring = known.map((endpoint) => attachmentOf(context, endpoint, sandbox).attach);
-    const routes = defaultRoutePlan(context, known, sandbox);
-    await context.kernel.apply(plan(sandboxPlan(context, sandbox), ...wiring, routes), signal);
+    const all = plan(sandboxPlan(context, sandbox), rewirePlan(context, known, sandbox));
+    const isTold = (operation: Operation): boolean => operation.op === "link.set" && operation.again === true;
+    // Neighbours know what was there all the time; to tell them of every sandbox costs each all its neighbours' time.
+    if (await context.kernel.apply(plan(...all.filter((one) => !isTold(one))), signal))
+      await context.kernel.apply(plan(...all.filter(isTold)), signal);
     await context.naming.open(sandbox, signal);
   } catch (error) {
     context.log("error", `could not restore container ${sandbox.container}: ${errorText(error)}`);

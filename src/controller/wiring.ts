@@ -161,6 +161,16 @@ export const attachPlan = (
 };
 
 /**
+ * Makes what a sandbox is wired with match its records, whatever is there. Rules about its ports are there already, with those of
+ * all others: at a start they are made in one piece.
+ */
+export const rewirePlan = (context: Context, endpoints: readonly EndpointRecord[], sandbox: SandboxRecord): Plan =>
+  plan(
+    ...endpoints.map((endpoint) => driversAttachment(context, endpoint, sandbox).attach),
+    defaultRoutePlan(context, endpoints, sandbox),
+  );
+
+/**
  * Makes a sandbox's default routes those of its endpoints, whatever they are now: a crash may have come between two of them, and an
  * endpoint that carries one need not be the last that joined.
  */

@@ -37,7 +37,7 @@ export class FaultyKernel extends WorkerKernel {
     this.#faults = faults;
   }
 
-  override apply(plan: Plan, signal?: AbortSignal): Promise<void> {
+  override apply(plan: Plan, signal?: AbortSignal): Promise<boolean> {
     return plan.length === 0 ? super.apply(plan, signal) : this.#change("apply", () => super.apply(plan, signal));
   }
 
@@ -45,6 +45,10 @@ export class FaultyKernel extends WorkerKernel {
     return plan.length === 0
       ? super.teardown(plan, signal)
       : this.#change("teardown", () => super.teardown(plan, signal));
+  }
+
+  override isNamespace(path: string): Promise<boolean> {
+    return this.#read("is namespace", () => super.isNamespace(path));
   }
 
   override observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined> {

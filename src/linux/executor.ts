@@ -1,4 +1,5 @@
 import { internal, NetworkError } from "../errors.ts";
+import { familyOf } from "../net/ip.ts";
 import { addressOf } from "../net/prefix.ts";
 import { explainError } from "./explain-error.ts";
 import { errno } from "./libc.ts";
@@ -14,7 +15,7 @@ import {
 import { decodeAddress, encodeAddress } from "./netlink/address.ts";
 import { flushFlows } from "./netlink/conntrack.ts";
 import { flag, rtm } from "./netlink/constants.ts";
-import { batch, encodeRedirect } from "./netlink/redirect.ts";
+import { batch, encodeRedirect, isRedirect } from "./netlink/redirect.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
 import { type NetlinkSocket, netfilterTransaction } from "./netlink/socket.ts";
@@ -28,6 +29,8 @@ import {
   type Plan,
   type RouteSpec,
 } from "./plan.ts";
+import type { Redirect } from "./redirect.ts";
+import { redirectPorts, redirectRules } from "./redirect-rules.ts";
 import { setSysctl } from "./sysctl.ts";
 
 export interface Outcome {
@@ -192,10 +195,9 @@ export class Executor {
         return operation;
       }
       case "nft.redirect":
-        this.namespaces.enter(operation.namespace, () =>
-          netfilterTransaction(batch.begin, encodeRedirect(operation.redirect), batch.end),
-        );
-        return operation;
+        return this.namespaces.enter(operation.namespace, () => setRedirect(operation.redirect))
+          ? operation
+          : undefined;
       case "conntrack.flush":
         return this.#flush(operation.namespace, operation.flows) ? operation : undefined;
     }
@@ -208,6 +210,23 @@ export class Executor {
     return this.namespaces.enter(namespace, () => flushFlows(flows, local)) > 0;
   }
 }
+
+/**
+ * A transaction that takes rules away makes the kernel wait for a grace period (13 ms) when its socket is closed: what is right
+ * already is left alone.
+ */
+const setRedirect = (redirect: Redirect): boolean => {
+  const rules = redirectRules(redirect.table);
+  if (isRedirect(rules, redirect)) return false;
+  netfilterTransaction(batch.begin, encodeRedirect(redirect), batch.end);
+  const { udp: before } = redirectPorts(rules);
+  if (before !== undefined && before !== redirect.udp) {
+    // Clients that ask from one port all the time would be led to the old one as long as they ask.
+    const { address, port } = redirect;
+    flushFlows([{ protocol: "udp", family: familyOf(address), address, port, count: 1 }], []);
+  }
+  return true;
+};
 
 const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
   const body = encodeRoute(route, (name) => indexOf(socket, name));

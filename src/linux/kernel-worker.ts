@@ -18,4 +18,7 @@ try {
   // A process that may not raise it works all the same.
 }
 
+// Errors are sent as data, without their stacks; that something is there already is an error of the kernel's, and nothing rare.
+Error.stackTraceLimit = 0;
+
 serveKernel(parentPort, new Executor(new Namespaces()));

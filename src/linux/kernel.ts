@@ -46,6 +46,11 @@ export interface SocketRequest {
   /** 0 lets the kernel choose from `net.ipv4.ip_local_port_range`. */
   readonly port: number;
   /**
+   * Table of a redirect (`nft.redirect`) in the namespace: where it leads to a port of this protocol that is free, that one is
+   * taken and not `port`, so that clients find this socket in the place of an earlier one.
+   */
+  readonly redirectedBy?: string;
+  /**
    * Holds the port: no other program can bind it, and only clients on the loopback device reach it. Failures name the port and
    * who has it.
    */
@@ -96,11 +101,14 @@ export interface Kernel {
   /**
    * Applies the operations in order; when one fails, undoes those before it in reverse and throws.
    * Adding what is there in the same form and deleting what is not there succeed: plans may be repeated.
+   * @returns true where something had to change
    * @throws NetworkError with errno, the kernel's extended ACK text and the command that is equivalent to the failed operation
    */
-  apply(plan: Plan, signal?: AbortSignal): Promise<void>;
+  apply(plan: Plan, signal?: AbortSignal): Promise<boolean>;
   /** Applies every operation whatever fails before it; throws one AggregateError of all failures at the end. */
   teardown(plan: Plan, signal?: AbortSignal): Promise<void>;
+  /** Whether a path is a namespace: cheaper than to observe it. */
+  isNamespace(path: string): Promise<boolean>;
   /** Undefined where the namespace does not exist (no file, or a file that is no namespace). */
   observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined>;
   /** The permanent entries of neighbours and forwarding; undefined where there is no such namespace. */

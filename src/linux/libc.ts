@@ -1,5 +1,6 @@
 import koffi from "koffi";
 import { internal, type NetworkError } from "../errors.ts";
+import { NSFS_MAGIC } from "./nsfs.ts";
 
 /**
  * The few system calls that Node has no function for; the only import of koffi. Every call is synchronous, on the thread
@@ -45,8 +46,6 @@ export const SO = {
 /** in.h, in6.h */
 export const IPPROTO = { IPV6: 41, SCTP: 132 } as const;
 export const IPV6_V6ONLY = 26;
-/** magic.h: the file system of namespace files. */
-const NSFS_MAGIC = 0x6e736673;
 
 /** errno.h of Linux (asm-generic): names of what we expect. */
 export const errno = {

@@ -14,7 +14,7 @@ import {
   type LinkContext,
 } from "./netlink/link.ts";
 import type { NetlinkSocket, Request } from "./netlink/socket.ts";
-import { hostNamespace, type LinkSpec, type NamespaceRef, type Operation } from "./plan.ts";
+import { hostNamespace, type LinkChange, type LinkSpec, type NamespaceRef, type Operation } from "./plan.ts";
 import { findSegmentOwner, type Segment, type SegmentOwner } from "./segment-owner.ts";
 
 type LinkOperation = Extract<Operation, { op: "link.add" | "link.delete" | "link.set" }>;
@@ -25,11 +25,28 @@ export const getLink = (socket: NetlinkSocket, name: string): DecodedLink | unde
   return message && decodeLink(message.body);
 };
 
-/** @throws NetworkError `no-link` */
-export const indexOf = (socket: NetlinkSocket, name: string): number => {
+const requireLink = (socket: NetlinkSocket, name: string): DecodedLink => {
   const link = getLink(socket, name);
   if (!link) throw internal("no-link", `there is no link ${name}`, { errno: errno.ENODEV });
-  return link.index;
+  return link;
+};
+
+/** @throws NetworkError `no-link` */
+export const indexOf = (socket: NetlinkSocket, name: string): number => requireLink(socket, name).index;
+
+/** What of a change is not so yet. */
+const difference = (wanted: LinkChange, found: DecodedLink, indexOfMaster: (name: string) => number): LinkChange => {
+  const master = wanted.master === undefined || wanted.master === "" ? undefined : indexOfMaster(wanted.master);
+  const isSo: Readonly<Record<keyof LinkChange, boolean>> = {
+    up: wanted.up === found.up,
+    mtu: wanted.mtu === found.mtu,
+    mac: wanted.mac === found.mac,
+    master: master === found.master,
+    alias: wanted.alias === (found.alias ?? ""),
+    name: wanted.name === found.name,
+    hairpin: wanted.hairpin === found.hairpin,
+  };
+  return Object.fromEntries(Object.entries(wanted).filter(([key]) => !isSo[key as keyof LinkChange]));
 };
 
 /** Carries out operations on links. */
@@ -54,15 +71,20 @@ export class LinkExecutor {
         this.#delete(namespace, found.index);
         return operation;
       }
-      case "link.set": {
-        const index = indexOf(socket, operation.name);
-        const { hairpin, ...set } = operation.set;
-        if (Object.keys(set).length > 0)
-          socket.request({ type: rtm.SETLINK, body: encodeLinkSet(index, set, this.#context(namespace)) });
-        if (hairpin !== undefined) socket.request({ type: rtm.NEWLINK, body: encodeBridgePort(index, { hairpin }) });
-        return operation;
-      }
+      case "link.set":
+        return this.#set(operation) ? operation : undefined;
     }
+  }
+
+  /** @returns false where all of it was so already */
+  #set({ namespace, name, set: wanted, again }: Extract<LinkOperation, { op: "link.set" }>): boolean {
+    const socket = this.#namespaces.socket(namespace);
+    const found = requireLink(socket, name);
+    const { hairpin, ...set } = again ? wanted : difference(wanted, found, (master) => indexOf(socket, master));
+    if (Object.keys(set).length > 0)
+      socket.request({ type: rtm.SETLINK, body: encodeLinkSet(found.index, set, this.#context(namespace)) });
+    if (hairpin !== undefined) socket.request({ type: rtm.NEWLINK, body: encodeBridgePort(found.index, { hairpin }) });
+    return hairpin !== undefined || Object.keys(set).length > 0;
   }
 
   #context(namespace: NamespaceRef): LinkContext {
@@ -160,13 +182,15 @@ export class LinkExecutor {
       this.#delete(namespace, found.index);
       return this.#add(namespace, link);
     }
-    const set = {
-      ...(link.alias !== undefined && link.alias !== found.alias && { alias: link.alias }),
-      ...(link.mtu !== undefined && link.mtu !== found.mtu && { mtu: link.mtu }),
-      ...(link.mac !== undefined && link.mac !== found.mac && { mac: link.mac }),
-      ...(link.master !== undefined && { master: link.master }),
-      ...(link.up && !found.up && { up: true }),
+    const { alias, mtu, mac, master, up } = link;
+    const wanted: LinkChange = {
+      ...(alias !== undefined && { alias }),
+      ...(mtu !== undefined && { mtu }),
+      ...(mac !== undefined && { mac }),
+      ...(master !== undefined && { master }),
+      ...(up && { up }),
     };
+    const set = difference(wanted, found, (name) => indexOf(this.#namespaces.socket(namespace), name));
     const change = { type: rtm.SETLINK, body: encodeLinkSet(found.index, set, this.#context(namespace)) };
     const port = link.bridgePort && { type: rtm.NEWLINK, body: encodeBridgePort(found.index, link.bridgePort) };
     const requests = [...(Object.keys(set).length > 0 ? [change] : []), ...(port ? [port] : [])];

@@ -24,7 +24,8 @@ interface OpenNamespace {
   readonly fd: number;
   /** Identity of the namespace: its inode in nsfs. */
   readonly inode: number;
-  readonly socket: NetlinkSocket;
+  /** Of routing, opened when it is asked for. */
+  socket?: NetlinkSocket;
   lastUsed: number;
 }
 
@@ -43,7 +44,7 @@ const errnoOf = (error: unknown): number | undefined => (error instanceof Networ
 export class Namespaces {
   /** `/proc/thread-self`, never `/proc/self`: that is the main thread's. */
   static readonly #self = "/proc/thread-self/ns/net";
-  readonly #home: OpenNamespace;
+  readonly #home: OpenNamespace & { readonly socket: NetlinkSocket };
   readonly #pool = new Map<string, OpenNamespace>();
   readonly #newSocket: () => NetlinkSocket;
   readonly #poolSize = poolSizeFor(descriptorLimit());
@@ -73,7 +74,9 @@ export class Namespaces {
 
   /** The routing socket of a namespace. @throws NetworkError `no-namespace` */
   socket(namespace: NamespaceRef): NetlinkSocket {
-    return this.#find(namespace).socket;
+    const found = this.#find(namespace);
+    found.socket ??= this.#inside(found.fd, this.#newSocket);
+    return found.socket;
   }
 
   /** A descriptor of a namespace, valid until the next call. @throws NetworkError `no-namespace` */
@@ -206,8 +209,9 @@ export class Namespaces {
       throw missing();
     }
     try {
-      const socket = this.#inside(fd, this.#newSocket);
-      return { fd, inode: statSync(path).ino, socket, lastUsed: Date.now() };
+      // Entered once, so that what is no namespace of the network shows here.
+      this.#inside(fd, () => undefined);
+      return { fd, inode: statSync(path).ino, lastUsed: Date.now() };
     } catch (error) {
       close(fd);
       // EINVAL: a namespace, but not of the network.
@@ -226,7 +230,7 @@ export class Namespaces {
     const known = this.#pool.get(path);
     if (!known) return;
     this.#pool.delete(path);
-    known.socket.close();
+    known.socket?.close();
     close(known.fd);
   }
 

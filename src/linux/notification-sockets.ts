@@ -21,11 +21,17 @@ const topics = {
 } as const;
 export type Topic = keyof typeof topics;
 
+/** Bytes of notifications that may wait: thousands of elements of a set in one batch are told one after the other. */
+const room = 4 << 20;
+
 /** A socket that gets a notification of every change; SIGIO says when to read it. */
 export const openNotifications = (topic: Topic): number => {
   const { family, groups } = topics[topic];
   const fd = socket(AF.NETLINK, SOCK.RAW, family);
   try {
+    const bytes = Buffer.alloc(4);
+    bytes.writeInt32LE(room);
+    setsockopt(fd, SOL_SOCKET, SO.RCVBUFFORCE, bytes);
     bind(fd, address(groups));
     signalWhenReadable(fd);
     return fd;

@@ -97,6 +97,8 @@ export type Operation =
       readonly namespace: NamespaceRef;
       readonly name: string;
       readonly set: LinkChange;
+      /** Also where it is so already: to be told once more makes the kernel tell others. */
+      readonly again?: boolean;
       /** The values before, for the inverse. */
       readonly was?: LinkChange;
     }

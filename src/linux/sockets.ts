@@ -17,6 +17,7 @@ import {
   socket,
 } from "./libc.ts";
 import { addressFamily } from "./netlink/address.ts";
+import { redirectPorts, redirectRules } from "./redirect-rules.ts";
 
 const backlog = 128;
 
@@ -40,10 +41,20 @@ const makeSocket = ({ protocol, address }: SocketRequest): number => {
   return socket(addressFamily(familyOf(address)), type | SOCK.NONBLOCK, protocol === "sctp" ? IPPROTO.SCTP : 0);
 };
 
+/** In the place of an earlier one: its port may have been taken by another program meanwhile. */
+const openAgain = (request: SocketRequest, port: number): OpenedSocket => {
+  try {
+    return openSocket({ ...request, port });
+  } catch (error) {
+    if (!taken(error)) throw error;
+    return openSocket(request);
+  }
+};
+
 const openSocket = (request: SocketRequest): OpenedSocket => {
   const fd = makeSocket(request);
   try {
-    bind(fd, socketAddress(request.address, request.port));
+    bindAlone(fd, request, request.port);
     if (request.protocol === "tcp") listen(fd, backlog);
     return { fd, port: getsockname(fd).readUInt16BE(2) };
   } catch (error) {
@@ -112,14 +123,28 @@ const holdFirst = (request: SocketRequest): OpenedSocket => {
   throw refusal;
 };
 
-const openOrHold = (request: SocketRequest): OpenedSocket => {
+/** Where redirects lead, by table: read once for the sockets of a request. */
+type Redirected = (table: string, protocol: SocketRequest["protocol"]) => number | undefined;
+
+const readRedirects = (): Redirected => {
+  const known = new Map<string, ReturnType<typeof redirectPorts>>();
+  return (table, protocol) => {
+    const ports = known.get(table) ?? redirectPorts(redirectRules(table));
+    known.set(table, ports);
+    return protocol === "sctp" ? undefined : ports[protocol];
+  };
+};
+
+const openOrHold = (request: SocketRequest, redirected: Redirected): OpenedSocket => {
+  const earlier = request.redirectedBy && redirected(request.redirectedBy, request.protocol);
+  if (earlier) return openAgain(request, earlier);
   if (!request.hold) return openSocket(request);
   try {
     return holdFirst(request);
   } catch (error) {
     const { bothFamilies, ...hold } = request.hold;
     if (error instanceof NetworkError && error.errno === errno.EAFNOSUPPORT && bothFamilies)
-      return openOrHold({ ...request, address: "0.0.0.0" as Ip, hold });
+      return openOrHold({ ...request, address: "0.0.0.0" as Ip, hold }, redirected);
     throw explainHeldPort(request, error);
   }
 };
@@ -127,8 +152,9 @@ const openOrHold = (request: SocketRequest): OpenedSocket => {
 /** Opens sockets in the namespace in which the calling thread is: all, or none. @throws NetworkError `system-call` with errno */
 export const openSockets = (requests: readonly SocketRequest[]): readonly OpenedSocket[] => {
   const opened: OpenedSocket[] = [];
+  const redirected = readRedirects();
   try {
-    for (const request of requests) opened.push(openOrHold(request));
+    for (const request of requests) opened.push(openOrHold(request, redirected));
     return opened;
   } catch (error) {
     for (const { fd } of opened) close(fd);

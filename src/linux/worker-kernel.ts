@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
@@ -19,6 +19,7 @@ import type { ErrorData, KernelProgress, KernelReply, KernelRequest } from "./ke
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
+import { NSFS_MAGIC } from "./nsfs.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { listenForReadable, readDatagrams } from "./readable.ts";
 
@@ -82,10 +83,11 @@ export class WorkerKernel implements Kernel {
     this.#hangWatch = new HangWatch(options.patience ?? patience, () => this.#giveUp());
   }
 
-  async apply(plan: Plan, signal?: AbortSignal): Promise<void> {
-    if (plan.length === 0) return;
-    const { errors } = await this.#ask({ kind: "apply", plan }, signal);
+  async apply(plan: Plan, signal?: AbortSignal): Promise<boolean> {
+    if (plan.length === 0) return false;
+    const { errors, done = [] } = await this.#ask({ kind: "apply", plan }, signal);
     if (errors[0]) throw toError(errors[0]);
+    return done.length > 0;
   }
 
   async teardown(plan: Plan, signal?: AbortSignal): Promise<void> {
@@ -93,6 +95,15 @@ export class WorkerKernel implements Kernel {
     const { errors } = await this.#ask({ kind: "teardown", plan }, signal);
     if (errors.length > 0) {
       throw new AggregateError(errors.map(toError), errors.map(({ message }) => message).join("; "));
+    }
+  }
+
+  async isNamespace(path: string): Promise<boolean> {
+    try {
+      return (await statfs(path)).type === NSFS_MAGIC;
+    } catch (error) {
+      if ((error as { code?: string }).code === "ENOENT") return false;
+      throw error;
     }
   }
 

@@ -55,7 +55,7 @@ export class FakeKernel implements Kernel {
   /** What links of the host were made of, for `observe`. */
   readonly #specs = new Map<string, LinkSpec>();
 
-  async apply(plan: Plan): Promise<void> {
+  async apply(plan: Plan): Promise<boolean> {
     const done: Operation[] = [];
     try {
       for (const operation of plan) {
@@ -69,6 +69,7 @@ export class FakeKernel implements Kernel {
       }
       throw error;
     }
+    return done.length > 0;
   }
 
   async teardown(plan: Plan): Promise<void> {
@@ -242,6 +243,10 @@ export class FakeKernel implements Kernel {
       this.#contents.set(namespace, contents);
     }
     return contents;
+  }
+
+  async isNamespace(path: string): Promise<boolean> {
+    return this.namespaces.has(path);
   }
 
   async observe(namespace: string): Promise<Observed | undefined> {

@@ -13,6 +13,7 @@ export class FakeNaming implements Naming {
   async open(sandbox: SandboxRecord): Promise<void> {
     this.running.add(sandbox.id);
   }
+  async resume(): Promise<void> {}
   async changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void> {
     this.changes.push([endpoint, before]);
   }

@@ -1,3 +1,4 @@
+import { closeSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { NetworkError } from "../../src/errors.ts";
 import { describe as commandOf } from "../../src/linux/describe.ts";
@@ -175,6 +176,64 @@ describe("executor", () => {
     await kernel.apply(again);
     expect(picture(A)).toEqual(before);
     expect(changes.filter((line) => !/link.set|neighbor|fdb|redirect/.test(line))).toEqual([]);
+  });
+
+  it("gives a redirect's ports to sockets in the place of earlier ones, others where they are taken, and flows follow", async () => {
+    const address = parseIp("127.0.0.11");
+    const requests = (["udp", "tcp"] as const).map((protocol) => ({
+      ...{ protocol, address, port: 0, redirectedBy: redirect.table },
+    }));
+    const open = async () => {
+      const [udp, tcp] = await kernel.openSockets(A, requests);
+      return { udp: udp?.port ?? 0, tcp: tcp?.port ?? 0, fds: [udp?.fd ?? 0, tcp?.fd ?? 0] };
+    };
+    const lead = ({ udp, tcp }: { readonly udp: number; readonly tcp: number }) =>
+      kernel.apply(plan({ op: "nft.redirect", namespace: A, redirect: { ...redirect, udp, tcp } }));
+    await kernel.apply(plan({ op: "namespace.add", path: A }));
+    const first = await open();
+    expect(await lead(first)).toBe(true);
+    expect(await lead(first)).toBe(false);
+    // A client that asks on and on from the same port.
+    const program = `const socket = require("node:dgram").createSocket("udp4");
+      socket.bind(5000, () => socket.send("x", 53, "127.0.0.11", () => socket.close()));`;
+    const ask = () => inside(A, process.execPath, "-e", program);
+    const tracked = () => inside(A, "conntrack", "-L", "-p", "udp", "--sport", "5000");
+    ask();
+    expect(tracked()).toContain(`sport=${first.udp}`);
+    for (const fd of first.fds) closeSync(fd);
+
+    const second = await open();
+    expect([second.udp, second.tcp]).toEqual([first.udp, first.tcp]);
+    // These are not closed: others have them when a third one comes.
+    const third = await open();
+    expect(third.udp).not.toBe(first.udp);
+    expect(third.tcp).not.toBe(first.tcp);
+    expect(await lead(third)).toBe(true);
+    expect(tracked()).toBe("");
+    ask();
+    expect(tracked()).toContain(`sport=${third.udp}`);
+
+    inside(A, "nft", "add", "rule", "ip", redirect.table, "output", "drop");
+    expect(await lead(third)).toBe(true);
+    expect(inside(A, "nft", "list", "ruleset")).not.toContain("drop");
+    for (const fd of [...second.fds, ...third.fds]) closeSync(fd);
+  });
+
+  it("sets what is not so, and tells it again only where that is asked for", async () => {
+    await kernel.apply(
+      plan(
+        { op: "namespace.add", path: A },
+        { op: "link.add", namespace: A, link: { kind: "bridge", name: "br0", mtu: 1400 } },
+      ),
+    );
+    const set = { up: true, mtu: 1400 };
+    const change = { op: "link.set", namespace: A, name: "br0", set } as const;
+    expect(await kernel.apply(plan(change))).toBe(true);
+    expect(await kernel.apply(plan(change))).toBe(false);
+    expect(await kernel.apply(plan({ ...change, again: true }))).toBe(true);
+    inside(A, "ip", "link", "set", "br0", "mtu", "1300");
+    expect(await kernel.apply(plan(change))).toBe(true);
+    expect(inside(A, "ip", "-o", "link", "show", "br0")).toMatch(/UP.* mtu 1400 /);
   });
 
   it("tells why the kernel refuses a redirect", async () => {

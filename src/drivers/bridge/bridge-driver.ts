@@ -238,7 +238,7 @@ const announceOperations = (
   const { mac } = endpoint;
   if (mac === undefined || endpoint.addresses.length === 0) return [];
   return [
-    { op: "link.set", namespace: hostNamespace, name: hostLink, set: { up: true } },
-    { op: "link.set", namespace: sandbox.namespace, name: sandbox.interfaceName, set: { mac } },
+    { op: "link.set", namespace: hostNamespace, name: hostLink, set: { up: true }, again: true },
+    { op: "link.set", namespace: sandbox.namespace, name: sandbox.interfaceName, set: { mac }, again: true },
   ];
 };

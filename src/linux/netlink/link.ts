@@ -175,6 +175,8 @@ export const encodeLinkSet = (link: number | string, set: LinkChange, context: L
 export type DecodedLink = Omit<ObservedLink, "addresses"> & {
   /** Where the link's parent, other end or underlay is in another namespace: that one's number here. */
   readonly otherNamespace?: number;
+  /** Of a bridge's port. */
+  readonly hairpin?: boolean;
 };
 
 /** Body of an RTM_NEWLINK from the kernel. @throws NetworkError `malformed-netlink` */
@@ -194,6 +196,7 @@ export const decodeLink = (body: Buffer): DecodedLink => {
   const peer = u32(ifla.LINK);
   const otherNamespace = u32(ifla.LINK_NETNSID);
   const kindName = kind && cString(kind);
+  const hairpin = attributeMap(info.get(linkInfo.SLAVE_DATA) ?? Buffer.alloc(0)).get(bridgePortInfo.HAIRPIN);
   return {
     index: body.readInt32LE(4),
     name: cString(attributes.get(ifla.IFNAME) ?? Buffer.alloc(0)),
@@ -205,6 +208,7 @@ export const decodeLink = (body: Buffer): DecodedLink => {
     ...(master !== undefined && master !== 0 && { master }),
     ...(peer !== undefined && peer !== 0 && { peer }),
     ...(otherNamespace !== undefined && { otherNamespace }),
+    ...(hairpin?.length === 1 && { hairpin: hairpin[0] === 1 }),
     ...(kindName === "vxlan" && data && { vxlan: decodeVxlan(data) }),
   };
 };

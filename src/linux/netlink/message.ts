@@ -75,6 +75,8 @@ export const parseAck = (message: NetlinkMessage): Ack => {
 export interface Attribute {
   readonly type: number;
   readonly value: Buffer;
+  /** Said to hold attributes itself; the kernel does not say it of all that do. */
+  readonly nested?: true;
 }
 
 /** @throws NetworkError `malformed-netlink` */
@@ -84,8 +86,10 @@ export const decodeAttributes = (bytes: Buffer): readonly Attribute[] => {
     const length = bytes.readUInt16LE(offset);
     if (length < 4 || offset + length > bytes.length) throw malformed(`attribute of length ${length}`);
     // The top bits say "nested" and "network byte order".
+    const type = bytes.readUInt16LE(offset + 2);
     attributes.push({
-      type: bytes.readUInt16LE(offset + 2) & 0x3fff,
+      type: type & 0x3fff,
+      ...((type & 0x8000) !== 0 && { nested: true }),
       value: bytes.subarray(offset + 4, offset + length),
     });
     offset += align(length);
@@ -125,6 +129,25 @@ export const attributeText0 = (type: number, text: string): Buffer => attribute(
 /** NLA_F_NESTED of netlink.h. */
 export const nest = (type: number, ...children: readonly Buffer[]): Buffer =>
   attribute(type | 0x8000, Buffer.concat(children));
+
+/**
+ * True where what the kernel shows has every attribute that was asked for, with the same value and as often, in the same order;
+ * it may show more. What is nested is compared in the same way.
+ * @throws NetworkError `malformed-netlink`
+ */
+export const covers = (shown: Buffer, asked: Buffer): boolean => {
+  const found = Map.groupBy(decodeAttributes(shown), ({ type }) => type);
+  return [...Map.groupBy(decodeAttributes(asked), ({ type }) => type)].every(([type, wanted]) => {
+    const same = found.get(type) ?? [];
+    return (
+      same.length === wanted.length &&
+      wanted.every(({ value, nested }, n) => {
+        const other = same[n]?.value ?? Buffer.alloc(0);
+        return nested ? covers(other, value) : other.equals(value);
+      })
+    );
+  });
+};
 
 /** Text up to its first NUL. */
 export const cString = (value: Buffer): string => {

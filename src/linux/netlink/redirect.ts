@@ -1,7 +1,7 @@
 import { ipToBytes } from "../../net/ip.ts";
 import { type Redirect, redirectChain } from "../redirect.ts";
 import { AF, flag } from "./constants.ts";
-import { attribute, attributeText0, nest } from "./message.ts";
+import { attribute, attributeMap, attributeText0, covers, cString, decodeAttributes, nest } from "./message.ts";
 import type { Request } from "./socket.ts";
 
 /**
@@ -10,7 +10,7 @@ import type { Request } from "./socket.ts";
  */
 
 /** enum nf_tables_msg_types, below the number of the subsystem. */
-const message = { NEWTABLE: 0, NEWCHAIN: 3, NEWRULE: 6, DELRULE: 8 } as const;
+const message = { NEWTABLE: 0, NEWCHAIN: 3, NEWRULE: 6, GETRULE: 7, DELRULE: 8 } as const;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NF_INET_LOCAL_OUT = 3;
 /** linux/in.h */
@@ -94,3 +94,40 @@ export const encodeRedirect = (redirect: Redirect): readonly Request[] => {
 /** NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END of nfnetlink.h, for the subsystem nf_tables. */
 const mark = (type: 0x10 | 0x11): Request => ({ type, body: Buffer.from([0, 0, 0, NFNL_SUBSYS_NFTABLES]) });
 export const batch = { begin: mark(0x10), end: mark(0x11) } as const;
+
+/** Asks for the rules of a redirect's table. */
+export const redirectQuery = (table: string): Request =>
+  request(message.GETRULE, 0, attributeText0(1, table), attributeText0(2, redirectChain));
+
+/** True where these are the bodies of the redirect's rules as the kernel shows them, and no other. @throws NetworkError `malformed-netlink` */
+export const isRedirect = (rules: readonly Buffer[], redirect: Redirect): boolean => {
+  const wanted = (["udp", "tcp"] as const).map((protocol) => rule(redirect, protocol).body);
+  return (
+    rules.length === wanted.length &&
+    wanted.every((body, n) => covers(rules[n]?.subarray(header.length) ?? header, body.subarray(header.length)))
+  );
+};
+
+/** Where a rule of a redirect leads: undefined where the rule is none of ours. @throws NetworkError `malformed-netlink` */
+export const decodeRedirect = (
+  body: Buffer,
+): { readonly protocol: "udp" | "tcp"; readonly port: number } | undefined => {
+  // NFTA_RULE_EXPRESSIONS
+  const expressions = decodeAttributes(attributeMap(body.subarray(header.length)).get(4) ?? Buffer.alloc(0));
+  let protocol: "udp" | "tcp" | undefined;
+  let port: number | undefined;
+  for (const { value } of expressions) {
+    const parts = attributeMap(value);
+    const name = cString(parts.get(1) ?? Buffer.alloc(0));
+    const data = attributeMap(parts.get(2) ?? Buffer.alloc(0));
+    // NFTA_CMP_DATA of one byte: the protocol, set beside two longer ones.
+    const compared = name === "cmp" ? dataValue(data.get(3)) : undefined;
+    if (compared?.length === 1) protocol = compared[0] === protocols.udp ? "udp" : "tcp";
+    const loaded = name === "immediate" ? dataValue(data.get(2)) : undefined;
+    if (loaded?.length === 2) port = loaded.readUInt16BE();
+  }
+  return protocol !== undefined && port !== undefined ? { protocol, port } : undefined;
+};
+
+/** NFTA_DATA_VALUE */
+const dataValue = (data: Buffer | undefined): Buffer | undefined => data && attributeMap(data).get(1);
