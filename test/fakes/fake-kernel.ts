@@ -208,10 +208,11 @@ export class FakeKernel implements Kernel {
     return true;
   }
 
-  /** Of several routes to one destination, the one that is meant. */
+  /** Of several routes to one destination, the one that is meant; where nothing else is said, any. */
   #deleteRoute({ namespace, route: { to, via, device } }: Extract<Operation, { op: "route.delete" }>): boolean {
     const { routes } = this.#inside(namespace);
-    return routes.get(to) === `${via} ${device}` && routes.delete(to);
+    const any = via === undefined && device === undefined;
+    return (any || routes.get(to) === `${via} ${device}`) && routes.delete(to);
   }
 
   #addRoute(operation: Extract<Operation, { op: "route.add" }>): boolean {
