@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { DiagnosisResource } from "../../src/api/resources.ts";
 import { enterOwnHost, eventually, expectNothingLeft, run, shell } from "../own-host.ts";
 import { dnet, ok } from "./dnet.ts";
@@ -10,6 +10,9 @@ import { call } from "./port-peers.ts";
  * A host with the real Docker on it, in its own directories, which are ours as well. Docker came first: it switched forwarding on, and set
  * the policy of the host's FORWARD chain to drop.
  */
+
+// Two daemons that start and stop, on a machine that may be busy.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const docker = new DockerHost();
 const lan = new PortHost();

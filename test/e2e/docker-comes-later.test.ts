@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import type { DiagnosisResource } from "../../src/api/resources.ts";
 import { enterOwnHost, eventually, expectNothingLeft, run, shell } from "../own-host.ts";
 import { dnet, ok } from "./dnet.ts";
@@ -7,6 +7,9 @@ import { addressOf, PortHost } from "./port-host.ts";
 import { call } from "./port-peers.ts";
 
 /** A host of ours on which the real Docker is started later: it takes the `docker0` that it finds, which is our default network's. */
+
+// Two daemons that start and stop, on a machine that may be busy.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const docker = new DockerHost();
 const lan = new PortHost();
