@@ -7,8 +7,8 @@ import { enterOwnHost, expectNothingLeft, run, shell } from "../own-host.ts";
 import type { ProbedSandbox } from "./probe-kinds.ts";
 import { Prober } from "./prober.ts";
 
-/** `make restart` has more or fewer. */
-const count = Number(process.env.SANDBOXES ?? 400);
+/** `make restart` has 400. */
+const count = Number(process.env.SANDBOXES ?? 100);
 const networks = 4;
 const host = "203.0.113.1";
 /** Pairs of sandboxes that talk: the kernel's table of neighbours is one for the machine, 1,024 entries by default. */

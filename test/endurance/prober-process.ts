@@ -19,7 +19,7 @@ const patience = 5_000;
 /** Of the TCP ports, each n-th is called at each tick, in turns; a call costs more than all datagrams. */
 const turns = 10;
 /** Milliseconds between two questions for a name. */
-const askEvery = 20;
+const askEvery = 100;
 
 const namespaces = new Namespaces();
 const outside = "/proc/self/ns/net";
