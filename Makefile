@@ -6,7 +6,7 @@ BIN   := node_modules/.bin
 RUN   := PATH="$(dir $(NODE)):$$PATH"
 STAMP := node_modules/.installed
 
-.PHONY: help build check check-types check-lint check-unit test faults chaos fuzz demo demo-single bench setup packages test-packages clean
+.PHONY: help build check check-types check-lint check-unit test faults chaos kills soak restart fuzz demo demo-single bench setup packages test-packages clean
 help:
 	@echo "make build    compile ./bin/dnet"
 	@echo "make demo     two hosts with a store, an overlay network across them, ping (as root; under 30 s after the install)"
@@ -16,6 +16,9 @@ help:
 	@echo "make faults   every operation failing and dying at every point of stores, kernel and files (as root; OF='service attach')"
 	@echo "make chaos    10 minutes of random operations on three nodes that break (as root; SECONDS=60 STORE=etcd SEED=1)"
 	@echo "make fuzz     10 minutes of hostile input to everything that takes some (SECONDS=60 SEED=1 TARGET=rest RUN_PATH=3:1)"
+	@echo "make kills    1,000 SIGKILLs of daemons on three nodes under load (as root; KILLS=100 STORE=consul SEED=1)"
+	@echo "make soak     an hour of churn, after which daemon and kernel are as before (as root; SECONDS=900)"
+	@echo "make restart  400 sandboxes with 800 ports across TERM and KILL of the daemon (as root; SANDBOXES=40)"
 	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
 	@echo "make clean    remove what was built and installed here"
 
@@ -61,7 +64,16 @@ faults: build packages
 	@$(RUN) FAULTS=all FAULTS_OF="$(OF)" $(BIN)/vitest run --project root --maxWorkers=2 test/faults/bridge.test.ts test/faults/overlay.test.ts
 
 chaos: build packages
-	@$(RUN) scripts/chaos.sh --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")
+	@$(RUN) scripts/chaos.sh test/chaos/main.ts --seconds "$(or $(SECONDS),600)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")
+
+kills: build packages
+	@$(RUN) scripts/chaos.sh test/chaos/kills-main.ts --kills "$(or $(KILLS),1000)" $(if $(STORE),--store "$(STORE)") $(if $(SEED),--seed "$(SEED)")
+
+soak: build packages
+	@$(RUN) env SOAK_SECONDS="$(or $(SECONDS),3600)" $(BIN)/vitest run --project root test/endurance/soak.test.ts
+
+restart: build packages
+	@$(RUN) env SANDBOXES="$(or $(SANDBOXES),400)" $(BIN)/vitest run --project root test/endurance/live-restart.test.ts
 
 fuzz: setup
 	@$(RUN) node test/fuzz/main.ts --seconds "$(or $(SECONDS),600)" $(if $(SEED),--seed "$(SEED)") $(if $(TARGET),--target "$(TARGET)") $(if $(RUN_PATH),--path "$(RUN_PATH)")

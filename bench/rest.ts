@@ -15,17 +15,18 @@ export class Rest {
       return await this.#once<T>(method, path, body);
     } catch (error) {
       if (!["EPIPE", "ECONNRESET"].includes((error as { code?: string }).code ?? "")) throw error;
-      return this.#once<T>(method, path, body);
+      // On a connection of its own: others that were kept are closed too.
+      return this.#once<T>(method, path, body, false);
     }
   }
 
-  async #once<T>(method: string, path: string, body: unknown): Promise<T> {
+  async #once<T>(method: string, path: string, body: unknown, agent: Agent | false = this.#agent): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     return new Promise((resolve, reject) => {
       const outgoing = request(
         {
           socketPath: this.#socketPath,
-          agent: this.#agent,
+          agent,
           method,
           path,
           headers: text === undefined ? {} : { "content-length": Buffer.byteLength(text) },

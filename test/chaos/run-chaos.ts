@@ -1,7 +1,6 @@
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { Lab } from "../../src/lab/lab.ts";
 import { checkHistory } from "./check-history.ts";
+import { keepEvidence } from "./evidence.ts";
 import { Faults } from "./faults.ts";
 import type { Event } from "./history.ts";
 import { NodeClient } from "./node-client.ts";
@@ -48,7 +47,7 @@ export const runChaos = async (options: ChaosOptions): Promise<ChaosResult> => {
       ...Object.entries(faults.counts).map(([kind, n]) => `${n} ${kind}`),
       `${problems.length} problems`,
     ].join(", ");
-    if (problems.length > 0) keep(options, lab, world.history, problems);
+    if (problems.length > 0) keepEvidence(options.evidence, lab, hosts, world.history, problems);
     return { problems, summary, acknowledged: acknowledgedIn(world.history) };
   } finally {
     await lab.down();
@@ -64,12 +63,4 @@ const count = (history: readonly Event[]): string => {
   const reads = history.filter(isRead);
   const of = (outcome: string) => history.filter((event) => event.outcome === outcome && !isRead(event)).length;
   return `${history.length - reads.length} operations (${of("ok")} ok, ${of("refused")} refused, ${of("unknown")} unknown), ${reads.length} reads`;
-};
-
-const keep = ({ evidence }: ChaosOptions, lab: Lab, history: readonly Event[], problems: readonly string[]): void => {
-  mkdirSync(evidence, { recursive: true });
-  writeFileSync(join(evidence, "problems"), problems.map((text) => `${text}\n`).join(""));
-  writeFileSync(join(evidence, "history"), history.map((event) => `${JSON.stringify(event)}\n`).join(""));
-  for (const name of hosts) writeFileSync(join(evidence, `${name}.log`), lab.host(name).log);
-  writeFileSync(join(evidence, "store.log"), lab.store.log);
 };

@@ -32,6 +32,8 @@ export interface Counted {
 export interface ProbeReport {
   readonly kinds: Readonly<Record<ProbeKind, Counted>>;
   readonly retransmissions: number;
+  /** Datagrams that the prober itself was too slow to read. */
+  readonly overflows: number;
   /** The first that were lost. */
   readonly losses: readonly string[];
 }

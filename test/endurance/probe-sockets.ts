@@ -26,11 +26,14 @@ export const connect = (namespaces: Namespaces, place: string, address: string, 
     throw new Error(`connect ${address}:${port} from ${place}: errno ${errno}`);
   });
 
-/** TCP segments that were sent again in a namespace since it was made (RFC 2012 tcpRetransSegs): each is a packet lost, or late. */
-export const retransmissions = (namespaces: Namespaces, place: string): number =>
+/**
+ * A counter of a namespace since it was made: `Tcp RetransSegs` of segments that were sent again, each a packet lost or late;
+ * `Udp RcvbufErrors` of datagrams that came to a program too slow to read them.
+ */
+export const counter = (namespaces: Namespaces, place: string, protocol: "Tcp" | "Udp", name: string): number =>
   namespaces.enter(place, () => {
     const [names = "", values = ""] = readFileSync("/proc/thread-self/net/snmp", "utf8")
       .split("\n")
-      .filter((line) => line.startsWith("Tcp:"));
-    return Number(values.split(" ")[names.split(" ").indexOf("RetransSegs")]);
+      .filter((line) => line.startsWith(`${protocol}:`));
+    return Number(values.split(" ")[names.split(" ").indexOf(name)]);
   });

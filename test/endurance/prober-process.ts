@@ -10,7 +10,7 @@ import {
   type ProbeRequest,
   probeKinds,
 } from "./probe-kinds.ts";
-import { connect, open, retransmissions } from "./probe-sockets.ts";
+import { connect, counter, open } from "./probe-sockets.ts";
 
 /** Milliseconds between two probes of a kind to the same port. */
 const interval = 100;
@@ -19,7 +19,7 @@ const patience = 5_000;
 /** Of the TCP ports, each n-th is called at each tick, in turns; a call costs more than all datagrams. */
 const turns = 10;
 /** Milliseconds between two questions for a name. */
-const askEvery = 20;
+const askEvery = 100;
 
 const namespaces = new Namespaces();
 const outside = "/proc/self/ns/net";
@@ -211,8 +211,15 @@ const report = async (): Promise<ProbeReport> => {
   const end = performance.now() + patience;
   while (waiting.size > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));
   giveUp(0);
-  const sent = order.sandboxes.reduce((sum, { key }) => sum + retransmissions(namespaces, key), 0);
-  return { kinds: tally, losses, retransmissions: sent + retransmissions(namespaces, outside) };
+  const places = [outside, ...order.sandboxes.map(({ key }) => key)];
+  const total = (protocol: "Tcp" | "Udp", name: string): number =>
+    places.reduce((sum, place) => sum + counter(namespaces, place, protocol, name), 0);
+  return {
+    kinds: tally,
+    losses,
+    retransmissions: total("Tcp", "RetransSegs"),
+    overflows: total("Udp", "RcvbufErrors"),
+  };
 };
 
 let names: Promise<NamesReport> | undefined;

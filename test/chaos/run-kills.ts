@@ -1,0 +1,73 @@
+import { Lab } from "../../src/lab/lab.ts";
+import { keepEvidence } from "./evidence.ts";
+import { NodeClient } from "./node-client.ts";
+import { Random } from "./random.ts";
+import { clear, settle } from "./settle.ts";
+import { Worker, World } from "./worker.ts";
+
+export interface KillsOptions {
+  readonly store: "etcd" | "consul";
+  /** SIGKILLs of daemons, one after the other, of random nodes. */
+  readonly kills: number;
+  /** After so many everything comes to rest and is compared. */
+  readonly every: number;
+  readonly seed: number;
+  readonly port: number;
+  readonly evidence: string;
+  readonly progress?: (text: string) => void;
+}
+
+export interface KillsResult {
+  readonly problems: readonly string[];
+  readonly summary: string;
+  readonly kills: number;
+  readonly acknowledged: number;
+}
+
+const hosts = ["dnet-1", "dnet-2", "dnet-3"] as const;
+const workers = 6;
+/** Milliseconds of load before a kill, at most: the moment is what varies. */
+const longest = 400;
+
+/**
+ * Daemons of three nodes are killed under random load on overlay networks, with their sandboxes' ways out on bridges; each starts
+ * again at once. At rest, store, nodes and kernels are compared: namespaces, links, addresses, forwarding and neighbour entries,
+ * records. In the end everything is removed, and nothing may be left.
+ */
+export const runKills = async (options: KillsOptions): Promise<KillsResult> => {
+  const { store, seed, port, every } = options;
+  const lab = await Lab.up({ hosts: hosts.length, store, name: `kills-${store}`, port });
+  try {
+    const nodes = hosts.map((name) => new NodeClient(lab.host(name)));
+    const world = new World();
+    const clients = Array.from({ length: workers }, (_, n) => new Worker(world, nodes, new Random(seed + 1 + n)));
+    const random = new Random(seed);
+    const problems: string[] = [];
+    const began = performance.now();
+    let kills = 0;
+    while (kills < options.kills && problems.length === 0) {
+      const load = new AbortController();
+      const work = Promise.all(clients.map((client) => client.run(load.signal)));
+      for (let n = 0; n < every && kills < options.kills; n++, kills++) {
+        await new Promise((resolve) => setTimeout(resolve, random.next() * longest));
+        const host = lab.host(random.pick(hosts) ?? hosts[0]);
+        await host.kill();
+        await host.start();
+      }
+      load.abort();
+      await work;
+      problems.push(...(await settle(lab, nodes)).map((text) => `after ${kills} kills: ${text}`));
+      const seconds = ((performance.now() - began) / 1000).toFixed(0);
+      options.progress?.(`${kills} kills in ${seconds} s, ${problems.length} differences`);
+    }
+    problems.push(...(await clear(lab, nodes)).map((text) => `cleared: ${text}`));
+    const { history } = world;
+    const acknowledged = history.filter(({ outcome, kind }) => outcome === "ok" && !kind.startsWith("read-")).length;
+    const seconds = ((performance.now() - began) / 1000).toFixed(0);
+    const summary = `kills on ${store}: ${kills} SIGKILLs of daemons on 3 nodes in ${seconds} s, seed ${seed}, ${acknowledged} changes acknowledged, ${problems.length} differences`;
+    if (problems.length > 0) keepEvidence(options.evidence, lab, hosts, history, problems);
+    return { problems, summary, kills, acknowledged };
+  } finally {
+    await lab.down();
+  }
+};
