@@ -6,7 +6,9 @@ import { join } from "node:path";
 import dns from "dns-packet";
 import { expect, it } from "vitest";
 import { openSockets } from "../linux/sockets.ts";
-import { cleanups, loopback, query, udpSocket } from "./resolver-fixture.ts";
+import { cleanUpAfterEach, cleanups, loopback, query, udpSocket } from "./resolver-fixture.ts";
+
+cleanUpAfterEach();
 
 it("takes over sockets by their descriptors and closes them", { timeout: 15_000 }, async () => {
   // Opened as the kernel worker opens them; a child inherits a descriptor by its number.

@@ -28,10 +28,12 @@ export const upstreamReply = (packet: Buffer, data = "10.1.1.1", over: object = 
 };
 
 export const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  vi.useRealTimers();
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
+/** Call it in every file that uses these: files share modules, and a hook is the file's that registers it. */
+export const cleanUpAfterEach = () =>
+  afterEach(async () => {
+    vi.useRealTimers();
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  });
 
 export const open = async (over: Partial<ResolverOptions> = {}) => {
   const errors: unknown[] = [];

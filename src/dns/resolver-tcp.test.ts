@@ -2,7 +2,20 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { describe, expect, it } from "vitest";
 import { FrameReader, frame } from "./frames.ts";
-import { cleanups, dial, loopback, open, pass, query, stopClocks, turns, upstreamReply } from "./resolver-fixture.ts";
+import {
+  cleanUpAfterEach,
+  cleanups,
+  dial,
+  loopback,
+  open,
+  pass,
+  query,
+  stopClocks,
+  turns,
+  upstreamReply,
+} from "./resolver-fixture.ts";
+
+cleanUpAfterEach();
 
 describe("a resolver over TCP", () => {
   const tcpUpstream = async (handler: (packet: Buffer) => Buffer | undefined | Promise<Buffer>) => {

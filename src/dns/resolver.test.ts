@@ -9,6 +9,7 @@ import {
   addresses,
   answering,
   ask,
+  cleanUpAfterEach,
   dial,
   local,
   loopback,
@@ -22,6 +23,8 @@ import {
   upstreamReply,
   view,
 } from "./resolver-fixture.ts";
+
+cleanUpAfterEach();
 
 describe("a resolver over UDP", () => {
   it("answers its names without asking anyone", async () => {
