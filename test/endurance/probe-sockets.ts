@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import koffi from "koffi";
-import { close, SOCK, socket } from "../../src/linux/libc.ts";
+import { close, SO, SOCK, SOL_SOCKET, setsockopt, socket } from "../../src/linux/libc.ts";
 import type { Namespaces } from "../../src/linux/namespaces.ts";
 import { AF } from "../../src/linux/netlink/constants.ts";
 import { openSockets, socketAddress } from "../../src/linux/sockets.ts";
@@ -11,9 +11,16 @@ import { parseIp } from "../../src/net/ip.ts";
 const connectTo = koffi.load(null).func("int connect(int fd, void *address, uint32_t length)");
 const every = parseIp("0.0.0.0");
 
+/** Bytes: what comes while this process waits for its turn must be there when it reads. */
+const received = Buffer.alloc(4);
+received.writeInt32LE(16 * 1024 * 1024);
+
 /** A bound socket in a namespace. */
-export const open = (namespaces: Namespaces, place: string, protocol: "udp" | "tcp", port: number): number =>
-  namespaces.enter(place, () => openSockets([{ protocol, address: every, port }]))[0]?.fd ?? -1;
+export const open = (namespaces: Namespaces, place: string, protocol: "udp" | "tcp", port: number): number => {
+  const fd = namespaces.enter(place, () => openSockets([{ protocol, address: every, port }]))[0]?.fd ?? -1;
+  if (protocol === "udp") setsockopt(fd, SOL_SOCKET, SO.RCVBUFFORCE, received);
+  return fd;
+};
 
 /** A TCP connection made in a namespace, established when this returns. */
 export const connect = (namespaces: Namespaces, place: string, address: string, port: number): number =>
