@@ -47,4 +47,4 @@ it("crash bugs: interfaces that are gone already, or go at the same time, end no
     expect(ok("network", "ls")).not.toContain("web");
     expect(hostLinks()).toEqual([]);
   }
-});
+}, 240_000);
