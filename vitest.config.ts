@@ -26,8 +26,9 @@ export default defineConfig({
           pool: "forks",
           // Each file has a host of its own: they can run side by side, and spend much of their time waiting.
           fileParallelism: true,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          // For what hangs: what is slow on a busy machine is none of it.
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
         },
       },
     ],
