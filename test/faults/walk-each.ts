@@ -57,6 +57,7 @@ export const walkEach = (scenarios: readonly Scenario[]): void => {
       walks.set(name, result);
       const { points, walked, problems } = result;
       console.log(`${name}: ${points} points, ${walked} failures and deaths, ${problems.length} problems`);
+      for (const problem of problems) console.error(problem);
       const after = leftovers();
       forgetPast();
       expect(result.problems.join("\n")).toBe("");
