@@ -190,6 +190,19 @@ export class FirewallGuard implements Firewall {
     return firewallRuleset(this.#table, [...networks], this.parts);
   }
 
+  /** How the kernel's tables differ from what they should be, or may be. */
+  async #compare(signal?: AbortSignal): Promise<readonly TableDifference[]> {
+    const found = await this.#kernel.compareTables(this.#script(), this.#tables(), signal);
+    const differs = ({ table }: { readonly table: string }) => found.some((each) => each.table === table);
+    const idle = this.parts.filter((part) => differs(part) && part.idle?.() !== undefined);
+    if (idle.length === 0) return found;
+    const asIdle = this.parts.map((part) =>
+      idle.includes(part) ? { ...part, ruleset: () => part.idle?.() ?? "" } : part,
+    );
+    const script = firewallRuleset(this.#table, [...this.#networks.values()], asIdle);
+    return (await this.#kernel.compareTables(script, this.#tables(), signal)).filter(differs);
+  }
+
   /** Protection that cannot be installed is no reason to go on: this throws. */
   async #replace(signal?: AbortSignal): Promise<void> {
     await this.#kernel.apply(plan({ op: "nft.apply", namespace: hostNamespace, script: this.#script() }), signal);
@@ -216,7 +229,7 @@ export class FirewallGuard implements Firewall {
     await this.exclusive(async () => {
       if (this.#closed) return;
       const began = performance.now();
-      const differences = await this.#kernel.compareTables(this.#script(), this.#tables());
+      const differences = await this.#compare();
       if (differences.length === 0) {
         this.#notBefore = performance.now() + pause;
         return;
@@ -232,7 +245,7 @@ export class FirewallGuard implements Firewall {
   }
 
   differences(signal?: AbortSignal): Promise<readonly TableDifference[]> {
-    return this.exclusive(() => this.#kernel.compareTables(this.#script(), this.#tables(), signal));
+    return this.exclusive(() => this.#compare(signal));
   }
 
   async close(): Promise<void> {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { FakeKernel } from "../../test/fakes/fake-kernel.ts";
+import { sandboxFiles } from "../dns/files.ts";
 import { HostUpstreams } from "../dns/upstreams.ts";
 import { SparseAddressSet } from "../ipam/default/sparse-address-set.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";
@@ -14,6 +15,7 @@ it("refuses a new sandbox whose hosts file cannot be written; for one that runs 
   const directory = mkdtempSync(join(tmpdir(), "dnet-naming-"));
   const store = new MemoryStore();
   const lines: string[] = [];
+  let failing = false;
   const naming = new SandboxNaming({
     state: new State({ stores: { local: store, global: store }, newAddressSet: () => new SparseAddressSet() }),
     kernel: new FakeKernel(),
@@ -21,6 +23,10 @@ it("refuses a new sandbox whose hosts file cannot be written; for one that runs 
     namespaceOf: () => "host",
     hostUpstreams: new HostUpstreams({ path: join(directory, "none") }),
     hostResolvConf: join(directory, "none"),
+    files: {
+      ...sandboxFiles,
+      write: (path, text) => (failing ? Promise.reject(new Error("EIO")) : sandboxFiles.write(path, text)),
+    },
     log: (level, message) => lines.push(`${level} ${message}`),
   });
   const sandbox: SandboxRecord = {
@@ -38,6 +44,22 @@ it("refuses a new sandbox whose hosts file cannot be written; for one that runs 
   await naming.open(sandbox);
   expect(lines).toEqual([expect.stringContaining("warning could not write")]);
   expect(readFileSync(join(directory, sandbox.id, "resolv.conf"), "utf8")).toBe("");
+  // A change that does not get into the file is a difference until it is written again.
+  const kept: SandboxRecord = { ...sandbox, id: "6".repeat(64), hostsPath: join(directory, "hosts") };
+  await naming.prepare(kept);
+  await naming.open(kept);
+  expect(await naming.examine(kept)).toEqual([]);
+  failing = true;
+  await naming.close(kept);
+  await naming.open(kept);
+  expect(await naming.examine(kept)).toContainEqual({
+    part: "hosts",
+    what: `${join(directory, "hosts")} is out of date: it could not be written: EIO`,
+  });
+  failing = false;
+  await naming.close(kept);
+  await naming.open(kept);
+  expect(await naming.examine(kept)).toEqual([]);
   await naming.closeAll();
   rmSync(directory, { recursive: true });
 });

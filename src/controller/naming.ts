@@ -61,6 +61,8 @@ export class SandboxNaming implements Naming {
   readonly #files: SandboxFiles;
   readonly #table = new NameTable();
   readonly #running = new Map<string, Running>();
+  /** Files that could not be written when they changed, by path, and why. */
+  readonly #unwritten = new Map<string, string>();
 
   constructor(options: SandboxNamingOptions) {
     this.#options = options;
@@ -214,10 +216,12 @@ export class SandboxNaming implements Naming {
     const path = elsewhere ?? join(this.#options.directory, sandbox.id, name);
     try {
       await this.#files.write(path, text);
+      this.#unwritten.delete(path);
     } catch (error) {
       if (fresh && elsewhere !== undefined) {
         throw badRequest("invalid-path", `invalid path of ${name}: ${errorText(error)}`, { cause: error });
       }
+      this.#unwritten.set(path, errorText(error));
       this.#options.log("warning", `could not write ${path}: ${errorText(error)}`);
     }
   }
@@ -231,7 +235,11 @@ export class SandboxNaming implements Naming {
     const problems = await Promise.all(
       files.map(async ({ part, path }): Promise<readonly NamingProblem[]> => {
         const found = await stat(path).catch(() => undefined);
-        return found?.isFile() ? [] : [{ part, what: `${path} is ${found ? "no file" : "not there"}` }];
+        if (!found?.isFile()) return [{ part, what: `${path} is ${found ? "no file" : "not there"}` }];
+        const reason = this.#unwritten.get(path);
+        return reason === undefined
+          ? []
+          : [{ part, what: `${path} is out of date: it could not be written: ${reason}` }];
       }),
     );
     const resolver = sandbox.host ? undefined : await this.#examineResolver(sandbox, signal);
@@ -252,6 +260,9 @@ export class SandboxNaming implements Naming {
   async close(sandbox: SandboxRecord): Promise<void> {
     const running = this.#running.get(sandbox.id);
     this.#running.delete(sandbox.id);
+    const directory = join(this.#options.directory, sandbox.id);
+    const files = [sandbox.hostsPath, sandbox.resolvConfPath, join(directory, "hosts"), join(directory, "resolv.conf")];
+    for (const path of files) this.#unwritten.delete(path ?? "");
     await running?.writing;
     await running?.resolver?.close();
   }

@@ -1,7 +1,7 @@
 import type { Attachment } from "../drivers/driver.ts";
 import type { FirewallPart } from "../linux/firewall.ts";
-import { apartAdd, apartRemove, apartRuleset } from "../linux/firewall-apart.ts";
-import { spoofAdd, spoofRemove, spoofRuleset } from "../linux/firewall-spoof.ts";
+import { apartAdd, apartIdle, apartRemove, apartRuleset } from "../linux/firewall-apart.ts";
+import { spoofAdd, spoofIdle, spoofRemove, spoofRuleset } from "../linux/firewall-spoof.ts";
 import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Family, familyOf, type Ip } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
@@ -29,6 +29,8 @@ interface PortFilter {
   batches(attachment: Attachment): { readonly add: string; readonly remove: string } | undefined;
   /** The batch that makes it as it should be with these attachments. */
   ruleset(attachments: readonly Attachment[]): string;
+  /** The batch that makes it as the last port leaves it. */
+  readonly idle: string;
 }
 
 /** @param table of the host's rules: theirs are named after it */
@@ -37,6 +39,7 @@ const portFilters = (table: string): readonly PortFilter[] => {
   return [
     {
       table,
+      idle: spoofIdle(table),
       batches: ({ guarded }) => guarded && { add: spoofAdd(table, guarded), remove: spoofRemove(table, guarded) },
       ruleset: (attachments) =>
         spoofRuleset(
@@ -46,6 +49,7 @@ const portFilters = (table: string): readonly PortFilter[] => {
     },
     {
       table: apart,
+      idle: apartIdle(apart),
       batches: ({ apart: kept, hostLink }) =>
         kept && hostLink !== undefined
           ? { add: apartAdd(apart, hostLink), remove: apartRemove(apart, hostLink) }
@@ -78,18 +82,23 @@ export const attachmentOf = (context: Context, endpoint: EndpointRecord, sandbox
 
 /** The tables that look at frames of sandboxes' ports, as they follow from the records. */
 export const portFilterParts = (context: Context, table: string): readonly FirewallPart[] =>
-  portFilters(table).map((filter) => ({
-    table: `bridge ${filter.table}`,
-    ruleset: () =>
-      filter.ruleset(
-        [...context.state.endpoints.values()].flatMap((endpoint) => {
-          const sandbox = context.state.sandboxes.get(endpoint.sandbox?.id ?? "");
-          const network = context.state.networks.get(endpoint.network);
-          if (!sandbox || !network || !usableDriver(context, network)) return [];
-          return [driversAttachment(context, endpoint, sandbox)];
-        }),
-      ),
-  }));
+  portFilters(table).map((filter) => {
+    const ruleset = () => filter.ruleset(attachments(context));
+    return {
+      table: `bridge ${filter.table}`,
+      ruleset,
+      idle: () => (ruleset() === filter.ruleset([]) ? filter.idle : undefined),
+    };
+  });
+
+/** Of every endpoint that is attached here. */
+const attachments = (context: Context): readonly Attachment[] =>
+  [...context.state.endpoints.values()].flatMap((endpoint) => {
+    const sandbox = context.state.sandboxes.get(endpoint.sandbox?.id ?? "");
+    const network = context.state.networks.get(endpoint.network);
+    if (!sandbox || !network || !usableDriver(context, network)) return [];
+    return [driversAttachment(context, endpoint, sandbox)];
+  });
 
 const driversAttachment = (context: Context, endpoint: EndpointRecord, sandbox: SandboxRecord): Attachment => {
   const network = context.state.knownNetwork(endpoint.network) ?? requireNetwork(context, endpoint.network);

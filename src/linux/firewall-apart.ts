@@ -52,6 +52,9 @@ export const apartRuleset = (table: string, ports: readonly string[]): string =>
   return ports.length === 0 ? clear : `${clear}${skeleton(table)}${change("add", table, ports)}`;
 };
 
+/** The batch that makes the table as the last port leaves it. */
+export const apartIdle = (table: string): string => `${apartRuleset(table, [])}${skeleton(table)}`;
+
 /** For people. */
 export const apartRules: readonly ExplainedRule[] = rules.map(([rule, reason]) => ({
   chain: "bridge forward",

@@ -95,6 +95,9 @@ export const spoofRuleset = (table: string, ports: readonly GuardedPort[]): stri
   return `${clear}${skeleton(table)}${ports.map((port) => change("add", table, port)).join("")}`;
 };
 
+/** The batch that makes the table as the last port leaves it. */
+export const spoofIdle = (table: string): string => `${spoofRuleset(table, [])}${skeleton(table)}`;
+
 /** For people: the rules in their order, and why. */
 export const spoofRules: readonly ExplainedRule[] = rules.map(([rule, reason]) => ({
   chain: "bridge prerouting",

@@ -53,6 +53,8 @@ export interface FirewallPart {
   reachable?(): readonly ReachablePort[];
   /** How it leads a port of this host on, and why; undefined where it does not. */
   explainPort?(port: number, protocol: ReachablePort["protocol"]): PortExplanation | undefined;
+  /** Where the table need not be there now: the batch by which it may be there nevertheless, as whatever was in it last has left it. */
+  readonly idle?: () => string | undefined;
 }
 
 /** One command a set, however many elements: that is what nft reads fastest. */
