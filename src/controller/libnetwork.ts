@@ -212,7 +212,9 @@ export class Libnetwork implements Controller {
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
     await this.#durably(async () => {
-      const before = await this.#endpoints.delete(id, options.force ?? false, signal);
+      const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
+      const removal = this.#endpoints.delete(id, options.force ?? false, signal);
+      const before = await this.#orRestoreWayOut(sandbox, removal);
       if (before.sandbox === undefined) return;
       // The watch tells of what others change only.
       await this.#presence.follow({ networks: [], endpoints: [{ before }] });
@@ -239,7 +241,17 @@ export class Libnetwork implements Controller {
     });
   }
 
-  /** After an attachment was taken back that made a way out superfluous: it may have been removed by then. */
+  /** An endpoint may be out of its sandbox, and what it had in the kernel not: the way out follows from the records. */
+  async #orRestoreWayOut<T>(sandboxId: string | undefined, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (sandboxId !== undefined) await this.#restoreWayOut(sandboxId);
+      throw error;
+    }
+  }
+
+  /** After a failure between two networks of a sandbox: a way out may have gone for nothing, or be superfluous. */
   async #restoreWayOut(sandboxId: string): Promise<void> {
     try {
       await this.#wayOut.adjust(sandboxId);
@@ -260,7 +272,7 @@ export class Libnetwork implements Controller {
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
     await this.#durably(async () => {
-      await this.#attachments.detach(endpointId, sandboxId, signal);
+      await this.#orRestoreWayOut(sandboxId, this.#attachments.detach(endpointId, sandboxId, signal));
       await this.#wayOut.adjust(sandboxId);
     });
   }

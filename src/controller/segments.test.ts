@@ -329,6 +329,27 @@ it("a way out that was removed for an attachment which then failed is given agai
   expect(a.kernel.routes(key)["0.0.0.0/0"]).toMatch(/^172\.18\.0\.1 eth/);
 });
 
+it.each(["detach", "unpublish -f"] as const)(
+  "a way out goes with its reason, also where %s fails in the kernel",
+  async (what) => {
+    const a = await node(new MemoryStore(), "172.17.0.3");
+    const far = await a.libnetwork.createNetwork({ name: "far", driver: "segment" });
+    const { endpoint, sandbox } = await attached(a, far.id, "c");
+    a.kernel.fault = (operation) => {
+      if (operation.op === "link.delete" || operation.op === "namespace.delete") {
+        a.kernel.fault = () => undefined;
+        throw new Error("lost");
+      }
+    };
+    const { libnetwork } = a;
+    const work =
+      what === "detach" ? libnetwork.detach(endpoint, sandbox) : libnetwork.deleteEndpoint(endpoint, { force: true });
+    await expect(work).rejects.toThrow();
+    expect(libnetwork.sandbox(sandbox).endpoints).toEqual([]);
+    expect(libnetwork.endpoints().filter(({ network }) => network === "docker_gwbridge")).toEqual([]);
+  },
+);
+
 it("the default route goes to the highest priority, and back when it leaves", async () => {
   const a = await node(new MemoryStore(), undefined);
   const networks = [];

@@ -8,7 +8,7 @@ const script = `
 see() {
   printf '%s\\n' 'link show' 'address show' 'route show table main' 'rule show' 'neigh show nud permanent' | $1 ip -o -d -b - 2>&1
   $1 ip -6 -o route show table main
-  $1 nft list ruleset
+  $1 nft -s list ruleset
 }
 see
 ss -Htuln | awk '{ print $1, $5 }'
@@ -42,7 +42,11 @@ const withoutIds = (line: string): string =>
 /** @returns sorted lines */
 export const hostView = async (stores: readonly Store[]): Promise<string> => {
   const seen = execFileSync("sh", ["-c", script], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-  const lines = seen.split("\n").filter((line) => !/fe80::/.test(line));
+  const lines = seen
+    // Which ports' last one leaves empty, and a start takes away.
+    .replace(/table bridge \S+ \{\n[^]*?\n\}\n/g, (table) => (table.includes("elements = {") ? table : ""))
+    .split("\n")
+    .filter((line) => !/fe80::/.test(line));
   const keys: string[] = [];
   for (const [n, store] of stores.entries()) for (const { key } of await store.list("")) keys.push(`store ${n} ${key}`);
   return [...lines.map(withoutIds), ...keys.map(withoutIds)]
