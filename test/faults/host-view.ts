@@ -44,7 +44,7 @@ export const hostView = async (stores: readonly Store[]): Promise<string> => {
   const seen = execFileSync("sh", ["-c", script], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
   const lines = seen
     // Which ports' last one leaves empty, and a start takes away.
-    .replace(/table bridge \S+ \{\n[^]*?\n\}\n/g, (table) => (table.includes("elements = {") ? table : ""))
+    .replace(/table bridge \S+ \{\n[\s\S]*?\n\}\n/g, (table) => (table.includes("elements = {") ? table : ""))
     .split("\n")
     .filter((line) => !/fe80::/.test(line));
   const keys: string[] = [];
