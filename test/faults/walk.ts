@@ -114,7 +114,7 @@ export const walk = async (
     if (scenario.ends) await chain("fail");
     else {
       const failed = await task({ work: "fail", points: chosen });
-      if (failed.answer) result.walked += chosen.length;
+      if (failed.answer) result.walked += failed.answer.failed;
       else unexpected("fail", failed);
     }
     await chain("die");

@@ -29,6 +29,8 @@ export interface Answer {
   /** Failures of a start after which something was missing until the next one. */
   readonly restarted: number;
   readonly happened: number;
+  /** Points that this process failed at and went on. */
+  readonly failed: number;
   readonly notHappened: number;
   /** Of a task that should die: the operation has fewer points. */
   readonly survived?: boolean;
@@ -52,6 +54,7 @@ class Walker {
   repaired = 0;
   restarted = 0;
   happened = 0;
+  failed = 0;
   notHappened = 0;
 
   constructor(scenario: Scenario, subject: Subject, notes: string) {
@@ -232,6 +235,7 @@ const main = async (task: Task): Promise<Answer> => {
     for (const point of task.points) {
       const { fired, error } = await walker.begin("fail", point);
       if (!fired) break;
+      walker.failed++;
       await walker.settle(`fail at ${point}`, { error, running: true, last: point === task.points.at(-1) });
     }
   }
@@ -239,11 +243,12 @@ const main = async (task: Task): Promise<Answer> => {
   return { ...walkerAnswer(walker), ...extra };
 };
 
-const walkerAnswer = ({ problems, repaired, restarted, happened, notHappened }: Walker): Answer => ({
+const walkerAnswer = ({ problems, repaired, restarted, happened, failed, notHappened }: Walker): Answer => ({
   problems,
   repaired,
   restarted,
   happened,
+  failed,
   notHappened,
 });
 
@@ -254,5 +259,5 @@ const report = (answer: Answer): void => {
   process.exit(0);
 };
 main(JSON.parse(text) as Task).then(report, (error: unknown) =>
-  report({ problems: [textOf(error)], repaired: 0, restarted: 0, happened: 0, notHappened: 0 }),
+  report({ problems: [textOf(error)], repaired: 0, restarted: 0, happened: 0, failed: 0, notHappened: 0 }),
 );
