@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { storeSuite } from "../../../test/contract/store-suite.ts";
+import { applicationId } from "./file-header.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 storeSuite("SqliteStore", async () => {
@@ -60,7 +61,7 @@ describe("the file", () => {
 
   it("of a newer version is refused and left as it is", async () => {
     const database = new DatabaseSync(path);
-    database.exec("PRAGMA user_version = 99");
+    database.exec(`PRAGMA user_version = 99; PRAGMA application_id = ${applicationId(99)}`);
     database.close();
     const before = readFileSync(path);
     await expect(SqliteStore.open(path)).rejects.toMatchObject({ code: "store-newer" });

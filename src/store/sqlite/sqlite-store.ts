@@ -17,6 +17,7 @@ import { checkTransaction, closedStore, prefixEnd } from "../checks.ts";
 import { LeaseBook, systemClock } from "../lease-book.ts";
 import type { Json, Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
 import { WatchHub } from "../watch-hub.ts";
+import { applicationId, headerDamage } from "./file-header.ts";
 import { LogSync } from "./log-sync.ts";
 import { copyPath, StoreCopy } from "./store-copy.ts";
 import { hasLostCommits } from "./wal-loss.ts";
@@ -171,10 +172,16 @@ export class SqliteStore implements Store {
     // Made by us first: SQLite would make it readable for everybody, and its companions after it.
     closeSync(openSync(path, "a", 0o600));
     chmodSync(path, 0o600);
+    const damage = headerDamage(path, schemaVersion);
+    if (damage !== undefined) throw damaged(damage);
     const database = new DatabaseSync(path);
     try {
       database.exec("PRAGMA locking_mode = EXCLUSIVE");
-      const { user_version: version } = database.prepare("PRAGMA user_version").get() as { user_version: number };
+      const { version, twice } = database
+        .prepare(
+          "SELECT user_version AS version, application_id AS twice FROM pragma_user_version, pragma_application_id",
+        )
+        .get() as { version: number; twice: number };
       if (version > schemaVersion) {
         throw noService("store-newer", `${path} was written by a newer dnet (format ${version})`, {
           hint: "use that version, or another dataDir",
@@ -184,7 +191,7 @@ export class SqliteStore implements Store {
       const { quick_check: health } = database.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
       // Several lines, the first of which names the database.
       const reason = health.replace(/^\*{3} in database main \*{3}\s*/, "").replaceAll(/\s+/g, " ");
-      if (health !== "ok") throw Object.assign(new Error(reason), { errcode: 11 });
+      if (health !== "ok") throw damaged(reason);
       database.exec(`
         BEGIN IMMEDIATE;
         CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL, lease TEXT)
@@ -195,6 +202,7 @@ export class SqliteStore implements Store {
         -- A lease cannot outlive the process that renews it.
         DELETE FROM entries WHERE lease IS NOT NULL;
         ${version === schemaVersion ? "" : `PRAGMA user_version = ${schemaVersion};`}
+        ${twice === applicationId(schemaVersion) ? "" : `PRAGMA application_id = ${applicationId(schemaVersion)};`}
         COMMIT;
       `);
       const log = options.log ?? (() => undefined);
@@ -324,6 +332,9 @@ export class SqliteStore implements Store {
     if (this.#closed) throw closedStore();
   }
 }
+
+/** As SQLite says it (SQLITE_CORRUPT). */
+const damaged = (reason: string): Error => Object.assign(new Error(reason), { errcode: 11 });
 
 /** The write-ahead log of a file that is open; its name in the directory is on the disk when this returns. */
 const openLog = (path: string): number => {
