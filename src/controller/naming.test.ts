@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -50,6 +50,10 @@ it("refuses a new sandbox whose hosts file cannot be written; for one that runs 
   await naming.open(kept);
   expect(await naming.examine(kept)).toEqual([]);
   failing = true;
+  await naming.close(kept);
+  await naming.open(kept);
+  expect(await naming.examine(kept)).toEqual([]);
+  writeFileSync(join(directory, "hosts"), "old\n");
   await naming.close(kept);
   await naming.open(kept);
   expect(await naming.examine(kept)).toContainEqual({

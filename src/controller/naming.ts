@@ -55,6 +55,13 @@ const requireDescriptors = (running: number): void => {
   });
 };
 
+/** Whether a file has exactly this text. */
+const holds = async (path: string, text: string): Promise<boolean> => {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile() || found.size !== Buffer.byteLength(text)) return false;
+  return (await readFile(path, "utf8").catch(() => undefined)) === text;
+};
+
 /** Names of sandboxes: one table for the daemon, a resolver and two files for each sandbox. */
 export class SandboxNaming implements Naming {
   readonly #options: SandboxNamingOptions;
@@ -220,6 +227,11 @@ export class SandboxNaming implements Naming {
     } catch (error) {
       if (fresh && elsewhere !== undefined) {
         throw badRequest("invalid-path", `invalid path of ${name}: ${errorText(error)}`, { cause: error });
+      }
+      // On a file system that is read-only now, what was written before stands.
+      if (await holds(path, text)) {
+        this.#unwritten.delete(path);
+        return;
       }
       this.#unwritten.set(path, errorText(error));
       this.#options.log("warning", `could not write ${path}: ${errorText(error)}`);
