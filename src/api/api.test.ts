@@ -454,6 +454,10 @@ describe("paths and methods", () => {
 
   test("healthz answers without touching anything", async () => {
     expect(await call("GET", "/healthz")).toEqual({ status: 200, type: "application/json", text: '{"status":"ok"}' });
+    fake.kernel.trouble = "the kernel does not answer";
+    expect(JSON.parse((await call("GET", "/healthz")).text)).toEqual({
+      ...{ status: "degraded", reasons: ["the kernel does not answer"] },
+    });
   });
 
   test("every answer names the server", async () => {

@@ -59,11 +59,12 @@ export class Examiner {
 
   /** Why this node does less than it should. */
   get degraded(): readonly string[] {
-    const { state } = this.#options.context;
+    const { state, kernel } = this.#options.context;
     const trouble = this.#trouble;
     const limit = descriptorLimit();
     return [
       ...(this.#loss ? [`${lossText(this.#loss)}; see: dnet doctor`] : []),
+      ...(kernel.trouble === undefined ? [] : [kernel.trouble]),
       ...(trouble === undefined ? [] : [`the local store: ${trouble}`]),
       ...(limit < descriptorsNeeded(state.sandboxes.size)
         ? [`it may open ${limit} files only: resolvers of containers may not run`]

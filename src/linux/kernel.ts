@@ -98,6 +98,8 @@ export type ForeignChange = { readonly program: string; readonly pid: number } |
 
 /** The kernel as the controller sees it: apply a plan, look at a namespace, open sockets inside one. */
 export interface Kernel {
+  /** Why nothing can be done in the kernel now; undefined while it answers. */
+  readonly trouble: string | undefined;
   /**
    * Applies the operations in order; when one fails, undoes those before it in reverse and throws.
    * Adding what is there in the same form and deleting what is not there succeed: plans may be repeated.

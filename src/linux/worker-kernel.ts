@@ -83,6 +83,10 @@ export class WorkerKernel implements Kernel {
     this.#hangWatch = new HangWatch(options.patience ?? patience, () => this.#giveUp());
   }
 
+  get trouble(): string | undefined {
+    return this.#hangWatch.hangs ? kernelHangs().message : undefined;
+  }
+
   async apply(plan: Plan, signal?: AbortSignal): Promise<boolean> {
     if (plan.length === 0) return false;
     const { errors, done = [] } = await this.#ask({ kind: "apply", plan }, signal);

@@ -43,6 +43,7 @@ interface Contents {
  * a namespace or a link takes what it holds with it.
  */
 export class FakeKernel implements Kernel {
+  trouble: string | undefined;
   readonly applied: Operation[] = [];
   /** Operations that took others of a failed plan back. */
   readonly undone: Operation[] = [];

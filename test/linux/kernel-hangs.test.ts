@@ -43,9 +43,11 @@ it("10, moby 5618, moby 18156: a kernel that hangs is given up within the time, 
   await expect(hanging).rejects.toMatchObject(refused);
   await expect(behind).rejects.toMatchObject(refused);
   await expect(links()).rejects.toMatchObject(refused);
+  expect(kernel.trouble).toContain("does not answer");
   await eventually("it was asked", () => run("ls", directory).includes("entered"));
   writeFileSync(gate, "");
   await eventually("it answers again", answers);
+  expect(kernel.trouble).toBeUndefined();
 });
 
 it("a plan that goes on is waited for, however long it is", async () => {
