@@ -5,7 +5,6 @@ import { type Plan, plan } from "../linux/plan.ts";
 import { type Context, isHere, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import type { AttachOptions } from "./model.ts";
 import { checkServiceName } from "./names.ts";
-import { noPortChange } from "./port-publisher.ts";
 import { applyWithPorts, joinPorts, takeDown } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import { type EndpointRecord, keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
@@ -34,11 +33,9 @@ export class AttachmentManager {
     const priority = options.gatewayPriority ?? 0;
     return this.#context.locks.hold(this.#locks(endpointId, sandboxId), async () => {
       const sandbox = requireSandbox(this.#context, sandboxId);
-      const { before, claimed, network } = await this.#claim(endpointId, sandbox, aliases, priority, signal);
+      const { before, claimed, network, ports } = await this.#claim(endpointId, sandbox, aliases, priority, signal);
       const others = this.#context.state.endpointsIn(sandboxId).filter(({ id }) => id !== endpointId);
-      let ports = noPortChange;
       try {
-        ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
         const wiring = attachPlan(this.#context, claimed, others, sandbox);
         const apply = async (led: Plan): Promise<void> => {
           await this.#presence.prepare(network, signal);
@@ -82,7 +79,10 @@ export class AttachmentManager {
     }
   }
 
-  /** Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. */
+  /**
+   * Takes the endpoint for the sandbox, in the store: nobody else has it then, on this node or another. The ports that come with it
+   * are held, and recorded, before: what is attached has its ports, also where the process dies in between.
+   */
   async #claim(
     endpointId: string,
     sandbox: SandboxRecord,
@@ -111,7 +111,14 @@ export class AttachmentManager {
       };
       // What cannot be planned is refused before anything is written.
       attachPlan(this.#context, claimed, others, sandbox);
-      if (await this.#replace(network, before, claimed, signal)) return { before, claimed, network };
+      const ports = await joinPorts(this.#context, [...others, claimed], sandbox, signal);
+      let taken = false;
+      try {
+        taken = await this.#replace(network, before, claimed, signal);
+      } finally {
+        if (!taken) await ports.cancel();
+      }
+      if (taken) return { before, claimed, network, ports };
     }
     throw internal("contention", "the service could not be attached: other nodes change it too often", {
       hint: "try again",

@@ -123,9 +123,7 @@ export class Libnetwork implements Controller {
       return libnetwork;
     } catch (error) {
       await libnetwork.#follower?.close();
-      await libnetwork.#keeper.close();
-      context.conditions.close();
-      await context.firewall.close();
+      await libnetwork.#release();
       throw error;
     }
   }
@@ -383,12 +381,17 @@ export class Libnetwork implements Controller {
     await this.#context.locks.idle(closeDeadline);
     await this.#follower?.close();
     await this.#reconciling;
-    await this.#keeper.close();
     if (this.#follower) await this.#copy?.flush(this.#context.state.entries("global"));
+    await this.#release();
+    for (const work of this.#closing.splice(0)) await work();
+  }
+
+  /** Lets go of what this process holds; what runs in the kernel stays. */
+  async #release(): Promise<void> {
+    await this.#keeper.close();
     await this.#context.naming.closeAll();
     this.#context.conditions.close();
     await this.#context.ports?.close();
     await this.#context.firewall.close();
-    for (const work of this.#closing.splice(0)) await work();
   }
 }

@@ -82,6 +82,44 @@ describe("published ports of a sandbox", () => {
     expect(host.sockets.taken.size).toBe(0);
   });
 
+  it.each([1, 2])(
+    "are there where it is attached, though the process dies after write %i of the attachment",
+    async (nth) => {
+      const host = await opened();
+      const { endpoint } = await network(host, "web");
+      const { id } = await sandbox(host, "c1", "8080:80");
+      let writes = 0;
+      await new Promise<void>((resolve) => {
+        host.stores.local.fault = (point) => {
+          if (point !== "after-transact" || ++writes !== nth) return;
+          resolve();
+          return new Promise(() => undefined);
+        };
+        void host.libnetwork.attach(endpoint.id, id);
+      });
+      host.stores.local.fault = () => undefined;
+      host.sockets.taken.clear();
+      await host.reopen();
+      const attached = host.libnetwork.endpoint(endpoint.id).sandboxId !== undefined;
+      expect(attached).toBe(nth === 2);
+      expect(host.libnetwork.sandbox(id).published.map(publishedText)).toEqual(
+        attached ? ["0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"] : [],
+      );
+      expect([...host.sockets.taken.keys()]).toEqual(attached ? ["tcp 8080"] : []);
+    },
+  );
+
+  it("are given back where the start fails", async () => {
+    const host = await opened();
+    const { endpoint } = await network(host, "web");
+    const { id } = await sandbox(host, "c1", "8080:80");
+    await host.libnetwork.attach(endpoint.id, id);
+    host.sockets.taken.clear();
+    Object.assign(host.stores.local, { synced: () => Promise.reject(internal("test", "EIO")) });
+    await expect(host.reopen()).rejects.toThrow("EIO");
+    expect(host.sockets.taken.size).toBe(0);
+  });
+
   it("follow the default route of each family", async () => {
     const host = await opened();
     const one = await network(host, "one");
