@@ -1,5 +1,5 @@
 import { errorText } from "../errors.ts";
-import { hostNamespace, type Operation, type Plan, plan } from "../linux/plan.ts";
+import { hostNamespace, type Operation, plan } from "../linux/plan.ts";
 import { type Context, driverNetwork, hostStackPath, idOfMark, isHere, namespaceOf, usableDriver } from "./context.ts";
 import { removeNetworkRemains } from "./network-remains.ts";
 import { portTargets } from "./port-wiring.ts";
@@ -111,12 +111,12 @@ const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promis
     context.log("info", `found link ${link.name} of ours, expected none: removed`);
     return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
   });
-  if (orphans.length > 0) await attemptTeardown(context, "orphaned links", plan(...orphans));
+  if (orphans.length > 0) await attemptRemoval(context, "orphaned links", () => context.kernel.teardown(plan(...orphans)));
 };
 
-const attemptTeardown = async (context: Context, what: string, work: Plan): Promise<void> => {
+const attemptRemoval = async (context: Context, what: string, work: () => Promise<unknown>): Promise<void> => {
   try {
-    await context.kernel.teardown(work);
+    await work();
   } catch (error) {
     context.log("error", `could not remove ${what}: ${errorText(error)}`);
   }
@@ -171,7 +171,10 @@ const removeOrphanSandboxes = async (context: Context): Promise<void> => {
     // It may have been one on the host's stack; their common path goes with the last of them.
     if (![...state.sandboxes.values()].some(({ host }) => host)) paths.push(hostStackPath(context));
     const work = plan(...paths.map((path): Operation => ({ op: "namespace.delete", path })));
-    await attemptTeardown(context, `sandbox ${id.slice(0, 12)}`, work);
-    await context.naming.discard(id);
+    // Its directory is what it is known by: it goes last, and stays where something else does.
+    await attemptRemoval(context, `the remains of sandbox ${id.slice(0, 12)}`, async () => {
+      await context.kernel.teardown(work);
+      await context.naming.discard(id);
+    });
   }
 };
