@@ -6,6 +6,7 @@ export default defineConfig({
   test: {
     // By default one core is left free, so that with two cores files would run one after the other.
     maxWorkers: availableParallelism(),
+    experimental: { viteModuleRunner: false },
     projects: [
       {
         test: {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { runs } from "../../test/runs.ts";
 import { NetworkError } from "../errors.ts";
 import { VirtualClock } from "../store/memory/virtual-clock.ts";
 import { parseDiscovery, parseNodeList, samePlace } from "./discovery.ts";
@@ -77,7 +78,7 @@ describe("discovery URLs", () => {
           expect(error).toBeInstanceOf(NetworkError);
         }
       }),
-      { numRuns: 2_000 },
+      { numRuns: runs(2_000) },
     );
   });
 });

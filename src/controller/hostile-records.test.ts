@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { openController } from "../../test/fakes/open-controller.ts";
+import { runs } from "../../test/runs.ts";
 import { describe as commandOf } from "../linux/describe.ts";
 import type { Json } from "../store/store.ts";
 
@@ -29,8 +30,9 @@ it("CVE-2026-32241: no word of a record that others wrote comes into a kernel op
   const records = (await stores.local.list("local/")).map(({ key, value }) => ({ key, value }));
   expect(records.length).toBeGreaterThan(5);
   let tried = 0;
+  const words = ["$(touch /canary)", "x; flush ruleset; canary", "../../canary", "canary\n#"];
   for (const { key, value } of records) {
-    for (const word of ["$(touch /canary)", "x; flush ruleset; canary", "../../canary", "canary\n#"]) {
+    for (const word of words.slice(0, runs(words.length))) {
       for (const hostile of replaced(value, word)) {
         await stores.local.transact({ puts: [{ key, value: hostile }] });
         const from = kernel.applied.length;
@@ -46,7 +48,7 @@ it("CVE-2026-32241: no word of a record that others wrote comes into a kernel op
       }
     }
   }
-  expect(tried).toBeGreaterThan(100);
+  expect(tried).toBeGreaterThan(runs(100));
   await opened.reopen();
   expect((await opened.libnetwork.diagnose([])).findings).toEqual([]);
   await opened.libnetwork.close();

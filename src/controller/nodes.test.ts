@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { type OpenControllerOptions, type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { NetworkError, noService } from "../errors.ts";
 import { parseIp } from "../net/ip.ts";
@@ -216,8 +216,7 @@ describe("a store that is away", () => {
     await a.libnetwork.attach((await a.libnetwork.createEndpoint(id, { name: "c" })).id, sandbox.id);
     global.fault = () => undefined;
     await a.libnetwork.createEndpoint(network, { name: "x" });
-    await new Promise((resolve) => setTimeout(resolve, 1_100));
-    expect(await a.libnetwork.sync()).toBeUndefined();
+    await vi.waitFor(async () => expect(await a.libnetwork.sync()).toBeUndefined(), 5_000);
   });
 
   it("in the middle of a sandbox's removal: what is gone from the store has left the sandbox, which stays", async () => {

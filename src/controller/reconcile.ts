@@ -111,7 +111,8 @@ const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promis
     context.log("info", `found link ${link.name} of ours, expected none: removed`);
     return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
   });
-  if (orphans.length > 0) await attemptRemoval(context, "orphaned links", () => context.kernel.teardown(plan(...orphans)));
+  if (orphans.length > 0)
+    await attemptRemoval(context, "orphaned links", () => context.kernel.teardown(plan(...orphans)));
 };
 
 const attemptRemoval = async (context: Context, what: string, work: () => Promise<unknown>): Promise<void> => {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { runs } from "../../test/runs.ts";
 import { NetworkError } from "../errors.ts";
 import { ipFromBigInt, parseIp } from "../net/ip.ts";
 import type { PortRequest } from "./port-mapping.ts";
@@ -102,7 +103,7 @@ describe("the syntax of ports", () => {
           }
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
   });
 

@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { runs } from "../../test/runs.ts";
 import { parseStoreAddress } from "./address.ts";
 
 describe("parseStoreAddress", () => {
@@ -64,7 +65,7 @@ describe("parseStoreAddress", () => {
           if (!host.startsWith("[")) expect(host).toBe(address.server.replace(/:80$/, ""));
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
   });
 });

@@ -2,6 +2,7 @@ import { encode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FakeGossip } from "../../../test/fakes/fake-gossip.ts";
+import { runs } from "../../../test/runs.ts";
 import { parseMac } from "../../net/mac.ts";
 import { parseInterfaceAddress } from "../../net/prefix.ts";
 import { AnnouncedList } from "./announced-list.ts";
@@ -167,18 +168,19 @@ describe("announcements", () => {
         expect(await world.gossip.until(() => world.converged(), 600_000)).toBe(true);
         for (const daemon of world.daemons.values()) await daemon.close();
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   }, 120_000);
 
   it("11, moby 35807: of a thousand endpoints reach a late comer in pages", async () => {
     const world = new World();
     world.start(1);
-    for (let n = 0; n < 1_000; n++) world.publish(1, endpoint(n, { aliases: ["a", "b"], container: `c${n}` }));
+    const many = runs(1_000);
+    for (let n = 0; n < many; n++) world.publish(1, endpoint(n, { aliases: ["a", "b"], container: `c${n}` }));
     await world.gossip.pass(1_000);
     world.start(2);
     expect(await world.gossip.until(() => world.converged(), 60_000)).toBe(true);
-    expect(world.seen(2, 1)).toHaveLength(1_000);
+    expect(world.seen(2, 1)).toHaveLength(many);
   });
 
   it("that do not fit an event are asked for", async () => {
@@ -290,7 +292,7 @@ describe("what others send", () => {
       fc.property(fc.uint8Array({ maxLength: 800 }), (payload) => {
         for (const each of read) each(payload);
       }),
-      { numRuns: 2_000 },
+      { numRuns: runs(2_000) },
     );
     const row = (...change: unknown[]) => encode([1, Buffer.alloc(4), 1, 1, Buffer.alloc(8), change]);
     const good = [

@@ -1,6 +1,7 @@
 import { encode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { runs } from "../../../test/runs.ts";
 import { NetworkError } from "../../errors.ts";
 import { FrameReader, objectEnd } from "./frames.ts";
 
@@ -39,7 +40,7 @@ describe("a stream of MessagePack", () => {
           plain(list.map((each) => encode(each)).map((each) => [...each]));
         expect(bufferless(got)).toEqual(bufferless(values));
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 
@@ -53,7 +54,7 @@ describe("a stream of MessagePack", () => {
           expect(error).toBeInstanceOf(NetworkError);
         }
       }),
-      { numRuns: 3_000 },
+      { numRuns: runs(3_000) },
     );
   });
 

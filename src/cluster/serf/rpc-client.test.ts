@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { decodeMulti, encode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
+import { runs } from "../../../test/runs.ts";
 import { NetworkError } from "../../errors.ts";
 import { SerfRpcClient } from "./rpc-client.ts";
 
@@ -164,7 +165,7 @@ describe("the client of serf's RPC", () => {
           client.close();
         }
       }),
-      { numRuns: 60 },
+      { numRuns: runs(60) },
     );
   });
 

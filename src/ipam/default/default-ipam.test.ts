@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { runs } from "../../../test/runs.ts";
 import { NetworkError } from "../../errors.ts";
 import { type Ip, ipFromBigInt, parseIp } from "../../net/ip.ts";
 import { addressOf, type Prefix, parsePrefix, prefixesOverlap, prefixRange } from "../../net/prefix.ts";
@@ -44,7 +45,7 @@ describe("SparseAddressSet", () => {
           expect(set.has(ip(a))).toBe(model.has(a));
         }
       }),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 });
