@@ -17,7 +17,7 @@ help:
 	@echo "make chaos    10 minutes of random operations on three nodes that break (as root; SECONDS=60 STORE=etcd SEED=1)"
 	@echo "make fuzz     10 minutes of hostile input to everything that takes some (SECONDS=60 SEED=1 TARGET=rest RUN_PATH=3:1)"
 	@echo "make kills    1,000 SIGKILLs of daemons on three nodes under load (as root; KILLS=100 STORE=consul SEED=1)"
-	@echo "make soak     an hour of churn, after which daemon and kernel are as before (as root; SECONDS=900)"
+	@echo "make soak     an hour of churn with restarts of a real etcd, after which all is as before (as root; SECONDS=900)"
 	@echo "make restart  400 sandboxes with 800 ports across TERM and KILL of the daemon (as root; SANDBOXES=40)"
 	@echo "make bench    measures against the kernel's own floor, in the same run (as root)"
 	@echo "make clean    remove what was built and installed here"

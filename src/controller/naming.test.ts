@@ -4,11 +4,13 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { FakeKernel } from "../../test/fakes/fake-kernel.ts";
 import { sandboxFiles } from "../dns/files.ts";
+import { NameTable } from "../dns/name-table.ts";
 import { HostUpstreams } from "../dns/upstreams.ts";
 import { SparseAddressSet } from "../ipam/default/sparse-address-set.ts";
+import type { InterfaceAddress } from "../net/prefix.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";
 import { SandboxNaming } from "./naming.ts";
-import type { SandboxRecord } from "./records.ts";
+import { type EndpointRecord, keys, type SandboxRecord } from "./records.ts";
 import { State } from "./state.ts";
 
 it("refuses a new sandbox whose hosts file cannot be written; for one that runs it only warns", async () => {
@@ -66,4 +68,37 @@ it("refuses a new sandbox whose hosts file cannot be written; for one that runs 
   expect(await naming.examine(kept)).toEqual([]);
   await naming.closeAll();
   rmSync(directory, { recursive: true });
+});
+
+it("names follow the record that is, whatever older one is told of late", async () => {
+  const store = new MemoryStore();
+  const state = new State({ stores: { local: store, global: store }, newAddressSet: () => new SparseAddressSet() });
+  const network = "1".repeat(64);
+  const published: EndpointRecord = {
+    ...{ id: "2".repeat(64), name: "web", network, addresses: ["10.0.0.2/24" as InterfaceAddress], aliases: [] },
+    ...{ version: 1, options: {}, created: "2026-11-25T00:00:00.000Z" },
+  };
+  const sandbox = { id: "3".repeat(64), node: "00000001", container: "c", interface: "eth0", order: 0, aliases: [] };
+  const attached: EndpointRecord = { ...published, sandbox };
+  const table = new NameTable();
+  const naming = new SandboxNaming({
+    ...{
+      state,
+      table,
+      kernel: new FakeKernel(),
+      directory: "/nowhere",
+      namespaceOf: () => "host",
+      log: () => undefined,
+    },
+    ...{ hostUpstreams: new HostUpstreams({ path: "/nowhere" }), hostResolvConf: "/nowhere" },
+  });
+  const key = keys.endpoint(network, attached.id);
+  await state.commit("local", { puts: [{ key, value: attached }] });
+  await naming.changed(attached, published);
+  await naming.changed(published, undefined);
+  expect(table.addressesOf(network, "web")).toEqual(["10.0.0.2"]);
+  await state.commit("local", { deletes: [key] });
+  await naming.changed(undefined, attached);
+  await naming.changed(attached, published);
+  expect(table.addressesOf(network, "web")).toBeUndefined();
 });

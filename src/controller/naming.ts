@@ -28,6 +28,8 @@ export interface SandboxNamingOptions {
   /** The host's own resolver configuration: search domains, and what a sandbox on the host's stack gets. */
   readonly hostResolvConf?: string;
   readonly files?: SandboxFiles;
+  /** Its own by default. */
+  readonly table?: NameTable;
   /** Seconds for which answers about our own names may be kept; default 0. */
   readonly ttl?: number;
   readonly log: Log;
@@ -66,7 +68,7 @@ const holds = async (path: string, text: string): Promise<boolean> => {
 export class SandboxNaming implements Naming {
   readonly #options: SandboxNamingOptions;
   readonly #files: SandboxFiles;
-  readonly #table = new NameTable();
+  readonly #table: NameTable;
   readonly #running = new Map<string, Running>();
   /** Files that could not be written when they changed, by path, and why. */
   readonly #unwritten = new Map<string, string>();
@@ -74,6 +76,7 @@ export class SandboxNaming implements Naming {
   constructor(options: SandboxNamingOptions) {
     this.#options = options;
     this.#files = options.files ?? sandboxFiles;
+    this.#table = options.table ?? new NameTable();
     for (const endpoint of options.state.endpoints.values()) this.#name(endpoint);
   }
 
@@ -153,8 +156,12 @@ export class SandboxNaming implements Naming {
   }
 
   async changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void> {
-    if (endpoint) this.#name(endpoint);
-    else if (before) this.#table.remove(before.network, before.id);
+    const about = endpoint ?? before;
+    if (!about) return;
+    // What is so now counts: a watch's word of what was written before may come after what this node has done since.
+    const now = this.#options.state.endpoints.get(about.id);
+    if (now) this.#name(now);
+    else this.#table.remove(about.network, about.id);
     const touched = new Set([endpoint?.sandbox?.id, before?.sandbox?.id]);
     await Promise.all([...touched].map((id) => this.#refresh(id ?? "")));
   }

@@ -12,7 +12,10 @@ export class PeerIndex {
   }
 
   update(changes: RecordChanges["endpoints"]): void {
-    for (const { before } of changes) for (const key of keysOf(before)) this.#ids.delete(key);
+    for (const { before } of changes) {
+      // Another endpoint may have the address by now.
+      for (const key of keysOf(before)) if (this.#ids.get(key) === before?.id) this.#ids.delete(key);
+    }
     for (const { after } of changes) if (after) this.#put(after);
   }
 

@@ -1,8 +1,10 @@
 import { Lab } from "../../src/lab/lab.ts";
+import { difference, hostViewScript, viewLines } from "../faults/host-view.ts";
 import { keepEvidence } from "./evidence.ts";
+import { LocalWorker } from "./local-worker.ts";
 import { NodeClient } from "./node-client.ts";
 import { Random } from "./random.ts";
-import { clear, settle } from "./settle.ts";
+import { clear, doctored, eventuallyNone, settle } from "./settle.ts";
 import { Worker, World } from "./worker.ts";
 
 export interface KillsOptions {
@@ -30,9 +32,10 @@ const workers = 6;
 const longest = 400;
 
 /**
- * Daemons of three nodes are killed under random load on overlay networks, with their sandboxes' ways out on bridges; each starts
- * again at once. At rest, store, nodes and kernels are compared: namespaces, links, addresses, forwarding and neighbour entries,
- * records. In the end everything is removed, and nothing may be left.
+ * Daemons of three nodes are killed under random load on overlay networks, with their sandboxes' ways out on bridges, and on bridge
+ * networks with published ports; each starts again at once. At rest, store, nodes and kernels are compared: namespaces, links,
+ * addresses, forwarding and neighbour entries, records; and the doctor of each node compares ports and rules. In the end everything
+ * is removed, and links, addresses, routes, rules, the ruleset, listening sockets, namespaces and files are those of the beginning.
  */
 export const runKills = async (options: KillsOptions): Promise<KillsResult> => {
   const { store, seed, port, every } = options;
@@ -41,13 +44,16 @@ export const runKills = async (options: KillsOptions): Promise<KillsResult> => {
     const nodes = hosts.map((name) => new NodeClient(lab.host(name)));
     const world = new World();
     const clients = Array.from({ length: workers }, (_, n) => new Worker(world, nodes, new Random(seed + 1 + n)));
+    const locals = nodes.map((node, n) => new LocalWorker(node, new Random(seed + 100 + n)));
     const random = new Random(seed);
     const problems: string[] = [];
+    const views = () => Promise.all(hosts.map((name) => lab.host(name).run("sh", "-c", hostViewScript)));
+    const before = (await views()).map((seen) => viewLines(seen));
     const began = performance.now();
     let kills = 0;
     while (kills < options.kills && problems.length === 0) {
       const load = new AbortController();
-      const work = Promise.all(clients.map((client) => client.run(load.signal)));
+      const work = Promise.all([...clients, ...locals].map((client) => client.run(load.signal)));
       for (let n = 0; n < every && kills < options.kills; n++, kills++) {
         await new Promise((resolve) => setTimeout(resolve, random.next() * longest));
         const host = lab.host(random.pick(hosts) ?? hosts[0]);
@@ -56,15 +62,23 @@ export const runKills = async (options: KillsOptions): Promise<KillsResult> => {
       }
       load.abort();
       await work;
-      problems.push(...(await settle(lab, nodes)).map((text) => `after ${kills} kills: ${text}`));
+      const found = [...(await settle(lab, nodes)), ...(await eventuallyNone(() => doctored(lab, nodes)))];
+      problems.push(...found.map((text) => `after ${kills} kills: ${text}`));
       const seconds = ((performance.now() - began) / 1000).toFixed(0);
       options.progress?.(`${kills} kills in ${seconds} s, ${problems.length} differences`);
     }
     problems.push(...(await clear(lab, nodes)).map((text) => `cleared: ${text}`));
+    const left = async () =>
+      (await views()).flatMap((seen, n) =>
+        difference(before[n] ?? "", viewLines(seen)).map((line) => `${hosts[n]}: ${line}`),
+      );
+    problems.push(...(await eventuallyNone(left)).map((text) => `in the end: ${text}`));
     const { history } = world;
-    const acknowledged = history.filter(({ outcome, kind }) => outcome === "ok" && !kind.startsWith("read-")).length;
+    const onBridges = locals.reduce((sum, local) => sum + local.acknowledged, 0);
+    const acknowledged =
+      onBridges + history.filter(({ outcome, kind }) => outcome === "ok" && !kind.startsWith("read-")).length;
     const seconds = ((performance.now() - began) / 1000).toFixed(0);
-    const summary = `kills on ${store}: ${kills} SIGKILLs of daemons on 3 nodes in ${seconds} s, seed ${seed}, ${acknowledged} changes acknowledged, ${problems.length} differences`;
+    const summary = `kills on ${store}: ${kills} SIGKILLs of daemons on 3 nodes in ${seconds} s, seed ${seed}, ${acknowledged} changes acknowledged (${onBridges} on bridges), ${problems.length} differences`;
     if (problems.length > 0) keepEvidence(options.evidence, lab, hosts, history, problems);
     return { problems, summary, kills, acknowledged };
   } finally {

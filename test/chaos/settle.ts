@@ -1,5 +1,11 @@
 import { isDeepStrictEqual } from "node:util";
-import type { NetworkResource, NodeResource, SandboxResource, ServiceResource } from "../../src/api/resources.ts";
+import type {
+  DiagnosisResource,
+  NetworkResource,
+  NodeResource,
+  SandboxResource,
+  ServiceResource,
+} from "../../src/api/resources.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { StoreEntry } from "../../src/store/store.ts";
 import { checkKernel, type NodeView } from "./check-kernel.ts";
@@ -66,14 +72,31 @@ const problemsNow = async (lab: Lab, nodes: readonly NodeClient[]): Promise<read
   return problems;
 };
 
-/** Waits until nodes, store and kernels agree. @returns what does not, after the deadline */
-export const settle = async (lab: Lab, nodes: readonly NodeClient[]): Promise<readonly string[]> => {
+/** Waits until there are none. @returns what is left of them after the deadline */
+export const eventuallyNone = async (find: () => Promise<readonly string[]>): Promise<readonly string[]> => {
   const end = performance.now() + deadline;
   for (;;) {
-    const problems = await problemsNow(lab, nodes);
+    const problems = await find();
     if (problems.length === 0 || performance.now() > end) return problems;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
+};
+
+/** Waits until nodes, store and kernels agree. @returns what does not, after the deadline */
+export const settle = (lab: Lab, nodes: readonly NodeClient[]): Promise<readonly string[]> =>
+  eventuallyNone(() => problemsNow(lab, nodes));
+
+/** What the doctor finds on each host: store, kernel (rules, addresses, links, ports) and files. */
+export const doctored = async (lab: Lab, nodes: readonly NodeClient[]): Promise<readonly string[]> => {
+  const problems: string[] = [];
+  for (const { name } of nodes) {
+    const { stdout, stderr, status } = await lab.host(name).dnet("doctor", "--format", "json");
+    if (stdout === "") problems.push(`${name}: no diagnosis: status ${status}: ${stderr}`);
+    const { findings, unchecked } = JSON.parse(stdout || '{"findings":[],"unchecked":[]}') as DiagnosisResource;
+    for (const { code, subject, what } of findings) problems.push(`${name}: ${code}: ${subject}: ${what}`);
+    for (const { check, reason } of unchecked) problems.push(`${name}: not checked: ${check}: ${reason}`);
+  }
+  return problems;
 };
 
 /** Removes everything through the API. @returns what could not be removed, and what is left although nothing should be */
@@ -93,6 +116,15 @@ export const clear = async (lab: Lab, nodes: readonly NodeClient[]): Promise<rea
     const node = nodes[n % nodes.length];
     if (node) await remove(node, `/services/${id}`, {});
   }
+  for (const node of nodes) {
+    const local = (await node.read<readonly NetworkResource[]>("/networks"))?.filter(
+      ({ name, scope }) => scope === "local" && name !== "bridge",
+    );
+    for (const { id, network_id } of (await node.read<readonly ServiceResource[]>("/services")) ?? []) {
+      if (local?.some((network) => network.id === network_id)) await remove(node, `/services/${id}`, {});
+    }
+    for (const { id } of local ?? []) await remove(node, `/networks/${id}`);
+  }
   for (const [n, { id }] of networks.entries()) {
     const node = nodes[n % nodes.length];
     if (node) await remove(node, `/networks/${id}`);
@@ -101,8 +133,10 @@ export const clear = async (lab: Lab, nodes: readonly NodeClient[]): Promise<rea
   const { keys } = await dumpStore(lab, nodes[0]?.name ?? "");
   problems.push(...keys.filter((key) => key !== "pools").map((key) => `left in the store: ${key}`));
   for (const node of nodes) {
-    for (const { name } of (await node.read<readonly ServiceResource[]>("/services")) ?? []) {
-      problems.push(`${node.name}: service ${name} is left`);
+    for (const kind of ["services", "sandboxes", "networks"] as const) {
+      for (const { name, id } of (await node.read<readonly { name?: string; id: string }[]>(`/${kind}`)) ?? []) {
+        if (name !== "bridge") problems.push(`${node.name}: ${kind}: ${name ?? id} is left`);
+      }
     }
   }
   return problems;

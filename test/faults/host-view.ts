@@ -4,7 +4,7 @@ import type { Store } from "../../src/store/store.ts";
 /** What there is on the host and in the stores, in lines that are the same whatever ids objects have. */
 
 /** Few processes: this is done thousands of times. */
-const script = `
+export const hostViewScript = `
 see() {
   printf '%s\\n' 'link show' 'address show' 'route show table main' 'rule show' 'neigh show nud permanent' | $1 ip -o -d -b - 2>&1
   $1 ip -6 -o route show table main
@@ -35,24 +35,31 @@ const withoutIds = (line: string): string =>
     .replace(/\b(([0-9a-f]{2}:){5}[0-9a-f]{2})\b/g, "mac")
     .replace(/\b(dpt|dport) (3[2-9]|[456])\d{3}\b/g, "$1 port")
     .replace(/(127\.0\.0\.11)[: .]+\d+/g, "$1:port")
+    .replace(/^tcp 127\.0\.0\.1:\d{5}$/, "tcp 127.0.0.1:port")
     .replace(/[0-9a-f]{8,64}/g, "#")
     .replace(/\s+/g, " ")
     .trim();
 
-/** @returns sorted lines */
-export const hostView = async (stores: readonly Store[]): Promise<string> => {
-  const seen = execFileSync("sh", ["-c", script], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+/** @returns sorted lines of what the script printed, and the keys of stores */
+export const viewLines = (seen: string, keys: readonly string[] = []): string => {
   const lines = seen
     // Which ports' last one leaves empty, and a start takes away.
     .replace(/table bridge \S+ \{\n[\s\S]*?\n\}\n/g, (table) => (table.includes("elements = {") ? table : ""))
     .split("\n")
     .filter((line) => !/fe80::/.test(line));
-  const keys: string[] = [];
-  for (const [n, store] of stores.entries()) for (const { key } of await store.list("")) keys.push(`store ${n} ${key}`);
-  return [...lines.map(withoutIds), ...keys.map(withoutIds)]
+  return [...lines, ...keys]
+    .map(withoutIds)
     .filter((line) => line !== "")
     .sort()
     .join("\n");
+};
+
+/** The host that this process is on. @returns sorted lines */
+export const hostView = async (stores: readonly Store[]): Promise<string> => {
+  const seen = execFileSync("sh", ["-c", hostViewScript], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  const keys: string[] = [];
+  for (const [n, store] of stores.entries()) for (const { key } of await store.list("")) keys.push(`store ${n} ${key}`);
+  return viewLines(seen, keys);
 };
 
 /** Lines of two views that are not in both. */
