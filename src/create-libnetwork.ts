@@ -24,7 +24,7 @@ import { DefaultIpam, ulaOf } from "./ipam/default/default-ipam.ts";
 import { SparseAddressSet } from "./ipam/default/sparse-address-set.ts";
 import { describe } from "./linux/describe.ts";
 import { hostProbe } from "./linux/host-probe.ts";
-import type { Kernel, Observed } from "./linux/kernel.ts";
+import type { Observed } from "./linux/kernel.ts";
 import { NetlinkMissWatch } from "./linux/netlink-miss-watch.ts";
 import { hostNamespace } from "./linux/plan.ts";
 import { WorkerKernel, type WorkerKernelOptions } from "./linux/worker-kernel.ts";
@@ -157,10 +157,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
           log,
         }),
       namespaceDir,
-      avoid: async (signal) => [
-        ...(await hostPrefixes(kernel, signal)),
-        ...((await dockerIsHere(probe)) ? [dockerPool] : []),
-      ],
+      avoid: async (host) => [...hostPrefixes(host), ...((await dockerIsHere(probe)) ? [dockerPool] : [])],
       probe,
       ...(options.firewall !== undefined && { firewall: options.firewall }),
       ...(options.defaultNetwork !== undefined && { defaultNetwork: options.defaultNetwork }),
@@ -195,8 +192,7 @@ const hostIdentity = (): string => {
 };
 
 /** What default pools keep clear of: the host's routes, its addresses and its DNS servers. */
-const hostPrefixes = async (kernel: Kernel, signal?: AbortSignal): Promise<readonly Prefix[]> => {
-  const host = await kernel.observe(hostNamespace, signal);
+const hostPrefixes = (host: Observed | undefined): readonly Prefix[] => {
   const routes = (host?.routes ?? []).map(({ to }) => to).filter((to) => !to.endsWith("/0"));
   const addresses = (host?.links ?? []).flatMap((link) => link.addresses.map(prefixOf));
   let resolvers: readonly Prefix[] = [];

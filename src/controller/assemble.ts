@@ -3,7 +3,7 @@ import type { DriverHost, NetworkDriver, Scope } from "../drivers/driver.ts";
 import { NetworkError } from "../errors.ts";
 import type { AddressSet, Ipam } from "../ipam/ipam.ts";
 import { type HostProbe, hostProbe } from "../linux/host-probe.ts";
-import type { Kernel } from "../linux/kernel.ts";
+import type { Kernel, Observed } from "../linux/kernel.ts";
 import type { MissWatch } from "../linux/miss-watch.ts";
 import type { Prefix } from "../net/prefix.ts";
 import { KernelPortSockets, type PortSockets } from "../ports/port-sockets.ts";
@@ -35,7 +35,7 @@ export interface LibnetworkOptions {
   readonly namespaceDir: string;
   /** Takes ports of the host; by sockets where absent. */
   readonly portSockets?: PortSockets;
-  readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
+  readonly avoid: (host: Observed | undefined, signal?: AbortSignal) => Promise<readonly Prefix[]>;
   /** `none` leaves packets alone: no NAT, no isolation. */
   readonly firewall?: "nftables" | "none";
   /** Made at the start where it is missing; an empty name makes none. */

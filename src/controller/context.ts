@@ -2,7 +2,7 @@ import type { DriverEndpoint, DriverHost, DriverNetwork, NetworkDriver } from ".
 import { badRequest, type NetworkError, noService, notFound } from "../errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { HostProbe } from "../linux/host-probe.ts";
-import type { Kernel } from "../linux/kernel.ts";
+import type { Kernel, Observed } from "../linux/kernel.ts";
 import { hostNamespace } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Firewall } from "./firewall-guard.ts";
@@ -73,7 +73,7 @@ export interface Context {
   readonly defaultNetwork: string;
   readonly defaultDriver: string;
   /** Prefixes that default pools keep clear of: the host's routes and resolvers. */
-  readonly avoid: (signal?: AbortSignal) => Promise<readonly Prefix[]>;
+  readonly avoid: (host: Observed | undefined, signal?: AbortSignal) => Promise<readonly Prefix[]>;
   /** Published ports, or undefined with firewall backend `none`. */
   readonly ports: PortPublisher | undefined;
   /** Name of the nftables table, or undefined with firewall backend `none`. */

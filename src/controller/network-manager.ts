@@ -1,6 +1,7 @@
 import type { NetworkDriver, Options, Subnet } from "../drivers/driver.ts";
 import { badRequest, forbidden, internal, type NetworkError } from "../errors.ts";
 import type { AddressSet, AddressSpace } from "../ipam/ipam.ts";
+import type { Observed } from "../linux/kernel.ts";
 import { hostNamespace, type Plan } from "../linux/plan.ts";
 import { familyOf, type Ip, ipFromBigInt } from "../net/ip.ts";
 import {
@@ -40,8 +41,10 @@ export class NetworkManager {
     const wanted = [`driver:${driver.name}:${driver.singleton}`, `network-name:${name}`, `network:${id}`];
     return context.locks.hold(driver.usesIpam ? [...wanted, `pools:${driver.scope}`] : wanted, async () => {
       for (let attempt = 0; attempt < attempts; attempt++) {
-        const avoid = driver.usesIpam && choosesPool(request) ? await context.avoid(signal) : [];
-        const foreign = request.subnets?.some(({ pool }) => pool) ? await foreignAddresses(context, signal) : [];
+        const [chosen, given] = [driver.usesIpam && choosesPool(request), request.subnets?.some(({ pool }) => pool)];
+        const host = chosen || given ? await context.kernel.observe(hostNamespace, signal) : undefined;
+        const avoid = chosen ? await context.avoid(host, signal) : [];
+        const foreign = given ? foreignAddresses(context, host) : [];
         // From here to the commit nothing waits: what is decided on is what is checked.
         const record = this.#decide(id, name, request, avoid);
         refuseOnHost(driver.createNetwork(driverNetwork(context, record)), foreign);
@@ -262,12 +265,10 @@ interface ForeignAddress {
 }
 
 /** Addresses of this host on links that are not ours. */
-const foreignAddresses = async (context: Context, signal?: AbortSignal): Promise<readonly ForeignAddress[]> => {
-  const { links = [] } = (await context.kernel.observe(hostNamespace, signal)) ?? {};
-  return links
+const foreignAddresses = (context: Context, host: Observed | undefined): readonly ForeignAddress[] =>
+  (host?.links ?? [])
     .filter(({ alias }) => idOfMark(context, alias) === undefined)
     .flatMap(({ name, addresses }) => addresses.map((address) => ({ link: name, address })));
-};
 
 /**
  * A subnet that another link of this host has already would be reached on one of the two, and rules for it would meet the other's packets.

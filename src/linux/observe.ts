@@ -1,8 +1,9 @@
 import type { Observed } from "./kernel.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { addressFamily, decodeAddress } from "./netlink/address.ts";
-import { RT_TABLE_MAIN, RTN_UNICAST, rtm } from "./netlink/constants.ts";
+import { ifla, RT_TABLE_MAIN, RTEXT_FILTER_SKIP_STATS, RTN_UNICAST, rtm } from "./netlink/constants.ts";
 import { decodeLink, ifinfo } from "./netlink/link.ts";
+import { attributeU32 } from "./netlink/message.ts";
 import { decodeRoute } from "./netlink/route.ts";
 import type { NamespaceRef, RouteSpec } from "./plan.ts";
 
@@ -15,7 +16,7 @@ export const observe = (namespaces: Namespaces, namespace: NamespaceRef): Observ
     ({ index }) => index,
   );
   const links = socket
-    .dump({ type: rtm.GETLINK, body: ifinfo() })
+    .dump({ type: rtm.GETLINK, body: Buffer.concat([ifinfo(), attributeU32(ifla.EXT_MASK, RTEXT_FILTER_SKIP_STATS)]) })
     .map(({ body }) => decodeLink(body))
     .map((link) => ({ ...link, addresses: (addresses.get(link.index) ?? []).map(({ address }) => address) }));
   const names = new Map(links.map(({ index, name }) => [index, name]));
@@ -23,8 +24,10 @@ export const observe = (namespaces: Namespaces, namespace: NamespaceRef): Observ
     const body = Buffer.alloc(12);
     body.writeUInt8(addressFamily(family), 0);
     return socket.dump({ type: rtm.GETROUTE, body }).flatMap(({ body: found }): RouteSpec[] => {
+      // struct rtmsg: rtm_table, rtm_type. Most are of the table of local addresses; they are not worth decoding.
+      if (found[4] !== RT_TABLE_MAIN || found[7] !== RTN_UNICAST) return [];
       const decoded = decodeRoute(found, (index) => names.get(index));
-      if (!decoded || decoded.table !== RT_TABLE_MAIN || decoded.type !== RTN_UNICAST) return [];
+      if (!decoded) return [];
       const { table: _table, protocol: _protocol, type: _type, ...route } = decoded;
       return [route];
     });

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { Address6 } from "ip-address";
 import { describe, expect, it } from "vitest";
 import { familyOf, ipFromBigInt, ipFromBytes, ipToBigInt, ipToBytes, parseIp, reverseName, tryParseIp } from "./ip.ts";
 import { macFromIp, parseMac } from "./mac.ts";
@@ -26,6 +27,22 @@ describe("addresses", () => {
         expect(ipFromBigInt(ipToBigInt(ip), familyOf(ip))).toBe(ip);
         expect(ipFromBytes(ipToBytes(ip))).toBe(ip);
       }),
+    );
+  });
+
+  it("are written as the library writes them, wherever the noughts are", () => {
+    const group = fc.oneof(fc.constant(0), fc.constantFrom(1, 0xffff), fc.nat(0xffff));
+    fc.assert(
+      fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
+        const bytes = Buffer.alloc(16);
+        for (const [n, each] of groups.entries()) bytes.writeUInt16BE(each, 2 * n);
+        const expected = Address6.fromByteArray([...bytes]);
+        const ip = ipFromBytes(bytes);
+        expect(ip).toBe(expected.correctForm());
+        expect(ipToBigInt(ip)).toBe(expected.bigInt());
+        expect(ipToBytes(ip).equals(bytes)).toBe(true);
+      }),
+      { numRuns: 1_000 },
     );
   });
 

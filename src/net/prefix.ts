@@ -17,6 +17,7 @@ const split = (text: string): { ip: Ip; length: number } | undefined => {
 /** A prefix from an address and a length; host bits are cleared. */
 export const makePrefix = (ip: Ip, length: number): Prefix => {
   const family = familyOf(ip);
+  if (length === bitsOf(family)) return `${ip}/${length}` as Prefix;
   const host = BigInt(bitsOf(family) - length);
   return `${ipFromBigInt((ipToBigInt(ip) >> host) << host, family)}/${length}` as Prefix;
 };

@@ -48,6 +48,7 @@ export const ifla = {
   IFALIAS: 20,
   GROUP: 27,
   NET_NS_FD: 28,
+  EXT_MASK: 29,
   LINK_NETNSID: 37,
 } as const;
 /** if_link.h: IFLA_INFO_*, and the data of each kind */
@@ -97,3 +98,6 @@ export const NUD_REACHABLE = 0x02;
 export const NTF_SELF = 0x02;
 export const NTF_MASTER = 0x04;
 export const AF = { UNSPEC: 0, INET: 2, BRIDGE: 7, INET6: 10, NETLINK: 16 } as const;
+
+/** A dump of links leaves their counters out: half of its bytes. */
+export const RTEXT_FILTER_SKIP_STATS = 1 << 3;

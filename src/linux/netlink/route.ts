@@ -1,5 +1,5 @@
 import { ipFromBytes, ipToBytes } from "../../net/ip.ts";
-import { addressOf, lengthOf, makePrefix, type Prefix, parsePrefix, prefixFamily } from "../../net/prefix.ts";
+import { addressOf, lengthOf, type Prefix, parsePrefix, prefixFamily } from "../../net/prefix.ts";
 import type { RouteSpec } from "../plan.ts";
 import { addressFamily } from "./address.ts";
 import { AF, RT_TABLE_MAIN, RTN_UNICAST, RTPROT_DNET, rta, scope } from "./constants.ts";
@@ -58,7 +58,8 @@ export const decodeRoute = (body: Buffer, name: (index: number) => string | unde
   const metric = u32(rta.PRIORITY);
   const source = ip(rta.PREFSRC);
   return {
-    to: to === undefined ? zero : makePrefix(to, body.readUInt8(1)),
+    // The kernel keeps no route whose destination has bits past its length.
+    to: to === undefined ? zero : (`${to}/${body.readUInt8(1)}` as Prefix),
     ...(via !== undefined && { via }),
     ...(device !== undefined && { device }),
     ...(metric !== undefined && { metric }),
