@@ -2,14 +2,18 @@
 // reached from other hosts.
 //   node bench/overlay.ts      as root, after `make build`; needs iperf3 and etcd; works in namespaces of its own
 import { type ChildProcess, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { OverlayLab } from "../test/e2e/overlay-lab.ts";
 import { enterOwnHost } from "../test/own-host.ts";
 import { ms, quantileOf } from "./figures.ts";
 
+/** What a daemon's Node is started with. */
+const flags =
+  /flags="([^"]+)"/.exec(readFileSync(new URL("../bin/dnet", import.meta.url), "utf8"))?.[1]?.split(" ") ?? [];
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const run = (script: string, ...args: readonly string[]): string => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["--expose-gc", file(script), ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--expose-gc", ...flags, file(script), ...args], {
     encoding: "utf8",
     timeout: 300_000,
   });
