@@ -22,7 +22,7 @@ const run = (script: string, ...args: readonly string[]): string => {
 };
 
 console.log("throughput between two hosts (iperf3), by turns");
-console.log(run("./overlay-throughput.ts", "5", "2"));
+console.log(run("./overlay-throughput.ts"));
 
 interface Joined {
   readonly attach: number;
