@@ -28,8 +28,8 @@ export interface KillsResult {
 
 const hosts = ["dnet-1", "dnet-2", "dnet-3"] as const;
 const workers = 6;
-/** Milliseconds of load before a kill, at most: the moment is what varies. */
-const longest = 400;
+/** Milliseconds that a node works before it is killed, at most: the moment is what varies. */
+const longest = 2_000;
 
 /**
  * Daemons of three nodes are killed under random load on overlay networks, with their sandboxes' ways out on bridges, and on bridge
@@ -54,12 +54,18 @@ export const runKills = async (options: KillsOptions): Promise<KillsResult> => {
     while (kills < options.kills && problems.length === 0) {
       const load = new AbortController();
       const work = Promise.all([...clients, ...locals].map((client) => client.run(load.signal)));
-      for (let n = 0; n < every && kills < options.kills; n++, kills++) {
-        await new Promise((resolve) => setTimeout(resolve, random.next() * longest));
-        const host = lab.host(random.pick(hosts) ?? hosts[0]);
-        await host.kill();
-        await host.start();
-      }
+      const end = Math.min(options.kills, kills + every);
+      // Each node by itself: now and then all of them are gone.
+      const killer = async (name: string): Promise<void> => {
+        while (kills < end) {
+          kills++;
+          await new Promise((resolve) => setTimeout(resolve, random.next() * longest));
+          const host = lab.host(name);
+          await host.kill();
+          await host.start();
+        }
+      };
+      await Promise.all(hosts.map(killer));
       load.abort();
       await work;
       const found = [...(await settle(lab, nodes)), ...(await eventuallyNone(() => doctored(lab, nodes)))];
