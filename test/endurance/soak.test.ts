@@ -9,6 +9,7 @@ import { runSoak } from "./run-soak.ts";
 const seconds = Number(process.env.SOAK_SECONDS ?? 120);
 const config = "/run/soak.toml";
 let etcd: EtcdServer;
+let daemon: DaemonProcess | undefined;
 
 beforeAll(async () => {
   enterOwnHost();
@@ -20,6 +21,7 @@ beforeAll(async () => {
   writeFileSync(config, [...lines, `address = "${etcd.address}"`, ""].join("\n"));
 });
 afterAll(async () => {
+  await daemon?.stop("SIGKILL");
   await etcd.remove();
   shell("ip link delete under0");
   expectNothingLeft();
@@ -28,10 +30,11 @@ afterAll(async () => {
 it(
   `${seconds} s of churn, with restarts of the store, leave the daemon, the store and the kernel as they were`,
   async () => {
-    const daemon = await DaemonProcess.start("-c", config);
+    const running = await DaemonProcess.start("-c", config);
+    daemon = running;
     const { problems, table, rounds, restarts } = await runSoak(
       {
-        pid: daemon.pid,
+        pid: running.pid,
         socket: "/run/dnet.sock",
         storeKeys: () =>
           run("etcdctl", "--endpoints", etcd.address, "get", "--prefix", "dnet/", "--keys-only")
@@ -46,10 +49,10 @@ it(
     );
     console.log(`${rounds} rounds in ${seconds} s, ${restarts} restarts of the store\n${table}`);
     expect(problems).toEqual([]);
-    expect(daemon.log).not.toMatch(/level=error/);
+    expect(running.log).not.toMatch(/level=error/);
     for (const { id } of JSON.parse(ok("network", "ls", "--format", "json")) as { id: string }[])
       ok("network", "rm", id);
-    await daemon.stop();
+    await running.stop();
   },
   (seconds + 120) * 1000,
 );

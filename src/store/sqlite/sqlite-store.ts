@@ -1,22 +1,12 @@
-import {
-  chmodSync,
-  closeSync,
-  copyFileSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { chmodSync, closeSync, copyFileSync, fsyncSync, openSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { errorText, NetworkError, noService } from "../../errors.ts";
 import { checkTransaction, closedStore, prefixEnd } from "../checks.ts";
 import { LeaseBook, systemClock } from "../lease-book.ts";
 import type { Json, Lease, Store, StoreEntry, Transaction, TransactionResult, WatchEvent } from "../store.ts";
 import { WatchHub } from "../watch-hub.ts";
+import { copyAside, moveAside, versionIn } from "./damaged-file.ts";
 import { applicationId, headerDamage } from "./file-header.ts";
 import { LogSync } from "./log-sync.ts";
 import { copyPath, StoreCopy } from "./store-copy.ts";
@@ -24,8 +14,6 @@ import { hasLostCommits } from "./wal-loss.ts";
 
 /** Written to the file; a file with a higher one is from a newer dnet. */
 const schemaVersion = 1;
-/** Damaged files kept for whoever wants to look at them. */
-const damagedKept = 3;
 
 /** A file that could not be read, and what took its place. */
 export interface Replaced {
@@ -362,38 +350,4 @@ const parseValue = (text: string): Json => {
   } catch {
     return null;
   }
-};
-
-/** The number of the last transaction in a file; 0 where it cannot be read. */
-const versionIn = (path: string): number => {
-  if (!existsSync(path)) return 0;
-  try {
-    const database = new DatabaseSync(path, { readOnly: true });
-    try {
-      return (database.prepare("SELECT version FROM counter").get() as { version: number }).version;
-    } finally {
-      database.close();
-    }
-  } catch {
-    return 0;
-  }
-};
-
-/** Moves a file and its companions out of the way. @returns the new name */
-const moveAside = (path: string): string => setAside(path, renameSync);
-
-/** Copies them. @returns the name of the copy */
-const copyAside = (path: string): string => setAside(path, copyFileSync);
-
-const setAside = (path: string, move: (from: string, to: string) => void): string => {
-  const aside = `${path}.damaged-${new Date().toISOString().replaceAll(":", "")}`;
-  for (const suffix of ["", "-wal", "-shm"]) if (existsSync(path + suffix)) move(path + suffix, aside + suffix);
-  const directory = dirname(path);
-  const kept = readdirSync(directory).filter(
-    (name) => name.startsWith(`${basename(path)}.damaged-`) && name.endsWith("Z"),
-  );
-  for (const name of kept.sort().slice(0, -damagedKept)) {
-    for (const suffix of ["", "-wal", "-shm"]) rmSync(join(directory, name + suffix), { force: true });
-  }
-  return aside;
 };
