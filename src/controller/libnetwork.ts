@@ -288,7 +288,7 @@ export class Libnetwork implements Controller {
   }
 
   async deleteSandbox(id: string): Promise<void> {
-    await this.#durably(() => this.#sandboxes.delete(id));
+    await this.#durably(() => this.#orRestoreWayOut(id, this.#sandboxes.delete(id)));
   }
 
   explainNetwork(id: string): FirewallExplanation {

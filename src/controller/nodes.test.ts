@@ -219,6 +219,21 @@ describe("a store that is away", () => {
     await vi.waitFor(async () => expect(await a.libnetwork.sync()).toBeUndefined(), 5_000);
   });
 
+  it("of one's own, in the middle of a sandbox's removal: what is gone from the shared one has left the sandbox", async () => {
+    const { a, network } = await pair();
+    const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
+    const endpoint = await a.libnetwork.createEndpoint(network, { name: "c" });
+    await a.libnetwork.attach(endpoint.id, sandbox.id);
+    await away(a.stores.local);
+    a.naming.changes.length = 0;
+    expect(await refusal(a.libnetwork.deleteSandbox(sandbox.id))).toMatchObject({ status: 503 });
+    expect(a.libnetwork.sandbox(sandbox.id).endpoints).toEqual([]);
+    expect(a.naming.changes).toEqual([[undefined, expect.objectContaining({ network })]]);
+    a.stores.local.fault = () => undefined;
+    await a.libnetwork.deleteSandbox(sandbox.id);
+    expect(a.libnetwork.sandboxes()).toEqual([]);
+  });
+
   it("in the middle of a sandbox's removal: what is gone from the store has left the sandbox, which stays", async () => {
     const { global, a, network } = await pair();
     const other = await a.libnetwork.createNetwork({ name: "other", driver: "test" });

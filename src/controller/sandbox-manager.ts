@@ -82,8 +82,12 @@ export class SandboxManager {
       const { state, naming } = this.#context;
       const work = this.#teardownPlan(record, endpoints);
       const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
+      const local = endpoints.filter((endpoint) => !global.includes(endpoint));
       try {
         for (const endpoint of global) await this.#removeShared(endpoint);
+        await state.commit("local", {
+          deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],
+        });
       } catch (error) {
         // Those that are gone from the store must not stay in a sandbox that does.
         for (const endpoint of global.filter(({ id }) => !state.endpoints.has(id))) {
@@ -91,10 +95,6 @@ export class SandboxManager {
         }
         throw error;
       }
-      const local = endpoints.filter((endpoint) => !global.includes(endpoint));
-      await state.commit("local", {
-        deletes: [keys.sandbox(record.id), keys.container(record.container), ...local.flatMap(endpointKeys)],
-      });
       for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
       await naming.close(record);
       const known = networks.flatMap((id) => state.knownNetwork(id) ?? []);
