@@ -240,6 +240,37 @@ describe("published ports of a sandbox", () => {
     expect([...host.sockets.taken.keys()]).toEqual(["tcp 8080"]);
   });
 
+  it.each(["before", "after"])(
+    "are held once, also where a network is joined %s a start has read what is published",
+    async (when) => {
+      const [sockets, kernel, store] = [new FakePortSockets(), new FakeKernel(), new MemoryStore()];
+      const state = new State({ stores: { local: store, global: store }, newAddressSet: () => new SparseAddressSet() });
+      const lines: string[] = [];
+      const log = (_level: string, message: string) => void lines.push(message);
+      const publisher = new PortPublisher({ state, kernel, table: "t_ports", sockets, locks: new Locks(), log });
+      const record: SandboxRecord = {
+        ...{ version: 1, id: "1".repeat(64), container: "c1", hostName: "", domainName: "", dns: [], dnsSearch: [] },
+        ...{ dnsOptions: [], extraHosts: [], host: false, created: new Date(0).toISOString() },
+        ...{ ports: ["8080:80/tcp"], published: ["8080:80/tcp"] },
+      };
+      await state.commit("local", { puts: [{ key: keys.sandbox(record.id), value: record }] });
+      const target = (address: string) => ({ 4: { address: parseIp(address), subnet: parsePrefix("172.18.0.0/16") } });
+      const join = async (address: string): Promise<void> => {
+        const change = await publisher.prepare(record, target(address));
+        await kernel.apply(change.plan());
+        await change.settle();
+      };
+      if (when === "before") await join("172.18.0.2");
+      publisher.load([{ sandbox: record, targets: target("172.18.0.2") }]);
+      if (when === "after") await join("172.18.0.3");
+      await publisher.restore();
+      expect([...sockets.taken.keys()]).toEqual(["tcp 8080"]);
+      expect([publisher.missing, lines]).toEqual([[], []]);
+      await publisher.close();
+      expect(sockets.taken.size).toBe(0);
+    },
+  );
+
   it("are told how they are led on, and why", async () => {
     const [sockets, kernel, store] = [new FakePortSockets(), new FakeKernel(), new MemoryStore()];
     const state = new State({ stores: { local: store, global: store }, newAddressSet: () => new SparseAddressSet() });

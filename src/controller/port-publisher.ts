@@ -322,6 +322,8 @@ export class PortPublisher {
     if (this.#restored) return;
     for (const { sandbox, targets } of sandboxes) {
       if ((sandbox.published ?? []).length === 0 || (targets[4] ?? targets[6]) === undefined) continue;
+      // What others changed in the meantime may have led to its ports already.
+      if (this.#active.has(sandbox.id)) continue;
       this.#set(sandbox.id, { ports: publishedOf(sandbox), targets, held: [], standard: targets.hostAddress });
     }
   }
@@ -339,10 +341,12 @@ export class PortPublisher {
     } catch (error) {
       this.#log("error", `could not restore published ports: ${errorText(error)}`);
     }
-    await sideBySide([...this.#active], async ([id, { ports }]) => {
-      const sandbox = this.#state.sandboxes.get(id);
-      if (sandbox) await this.#holdAgain(sandbox, slotsOf(ports));
-    });
+    await sideBySide([...this.#active.keys()], (id) =>
+      this.#locks.hold([`sandbox:${id}`], async () => {
+        const [sandbox, active] = [this.#state.sandboxes.get(id), this.#active.get(id)];
+        if (sandbox && active?.held.length === 0) await this.#holdAgain(sandbox, slotsOf(active.ports));
+      }),
+    );
   }
 
   /** Takes ports that are published already, as many as can be had; the others are tried again later. */
