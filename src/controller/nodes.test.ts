@@ -224,13 +224,21 @@ describe("a store that is away", () => {
     const sandbox = await a.libnetwork.createSandbox({ containerId: "c" });
     const endpoint = await a.libnetwork.createEndpoint(network, { name: "c" });
     await a.libnetwork.attach(endpoint.id, sandbox.id);
-    await away(a.stores.local);
+    let writes = 0;
+    a.stores.local.fault = (point) => {
+      if (point === "before-transact" && writes++ > 0)
+        throw noService("store-unavailable", "the store does not answer");
+    };
     a.naming.changes.length = 0;
     expect(await refusal(a.libnetwork.deleteSandbox(sandbox.id))).toMatchObject({ status: 503 });
     expect(a.libnetwork.sandbox(sandbox.id).endpoints).toEqual([]);
     expect(a.naming.changes).toEqual([[undefined, expect.objectContaining({ network })]]);
     a.stores.local.fault = () => undefined;
-    await a.libnetwork.deleteSandbox(sandbox.id);
+    // What has begun is told, and gone on with.
+    expect((await a.libnetwork.diagnose([])).findings).toMatchObject([
+      { code: "half-removed", subject: "container c" },
+    ]);
+    expect((await a.libnetwork.repair([])).after.findings).toEqual([]);
     expect(a.libnetwork.sandboxes()).toEqual([]);
   });
 

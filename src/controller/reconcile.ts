@@ -148,6 +148,11 @@ const restoreSandbox = async (
       await sandboxes.remove(sandbox, endpoints);
       return;
     }
+    if (sandbox.removing) {
+      context.log("info", `found the removal of container ${sandbox.container} begun: gone on with`);
+      await sandboxes.remove(sandbox, endpoints);
+      return;
+    }
     await context.naming.prepare(sandbox);
     // What it has of a network whose record cannot be read stays as it is; everything else is restored.
     const known = endpoints.filter(({ network }) => context.state.networks.has(network));

@@ -119,6 +119,8 @@ export const sandboxRecord = z.object({
   published: ports.exactOptional(),
   /** The host's own stack. */
   host: z.boolean(),
+  /** Its removal has begun: endpoints may be gone from the shared store already. Whoever finds it goes on. */
+  removing: z.literal(true).exactOptional(),
   created: z.iso.datetime(),
 });
 export type SandboxRecord = z.infer<typeof sandboxRecord>;

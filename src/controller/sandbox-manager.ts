@@ -75,7 +75,11 @@ export class SandboxManager {
     );
   }
 
-  /** Takes a sandbox's records, then its kernel objects, then its files away; the caller holds its lock. */
+  /**
+   * Takes a sandbox's records, then its kernel objects, then its files away; the caller holds its lock. Two stores know no common
+   * transaction: where endpoints of the shared one go as well, the sandbox's record says so before, and a removal that was
+   * interrupted is gone on with by the next reconciliation.
+   */
   async remove(record: SandboxRecord, endpoints: readonly EndpointRecord[]): Promise<void> {
     const networks = [...new Set(endpoints.map(({ network }) => network))];
     await this.#context.locks.hold(networks.map(Presence.lock), async () => {
@@ -83,6 +87,7 @@ export class SandboxManager {
       const work = this.#teardownPlan(record, endpoints);
       const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
       const local = endpoints.filter((endpoint) => !global.includes(endpoint));
+      if (global.length > 0) await this.#mark(record.id, true);
       try {
         for (const endpoint of global) await this.#removeShared(endpoint);
         await state.commit("local", {
@@ -90,9 +95,10 @@ export class SandboxManager {
         });
       } catch (error) {
         // Those that are gone from the store must not stay in a sandbox that does.
-        for (const endpoint of global.filter(({ id }) => !state.endpoints.has(id))) {
-          await this.#attachments.unwire(endpoint, undefined, record);
-        }
+        const gone = global.filter(({ id }) => !state.endpoints.has(id));
+        for (const endpoint of gone) await this.#attachments.unwire(endpoint, undefined, record);
+        // Nothing has happened: whether it is to be removed is to be asked again.
+        if (global.length > 0 && gone.length === 0) await this.#mark(record.id, false).catch(() => undefined);
         throw error;
       }
       for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
@@ -102,6 +108,19 @@ export class SandboxManager {
       await takeDown(this.#context, leave, { left: [], sandbox: record, alone: this.#presence.isSpanning(known) });
       await naming.discard(record.id);
     });
+  }
+
+  /** Notes that a removal has begun, or that it has not. */
+  async #mark(id: string, removing: boolean): Promise<void> {
+    const { state } = this.#context;
+    for (;;) {
+      const before = state.sandboxes.get(id);
+      if (!before || (before.removing ?? false) === removing) return;
+      const { removing: _mark, ...plain } = before;
+      const value: SandboxRecord = removing ? { ...plain, removing } : plain;
+      const key = keys.sandbox(id);
+      if (await state.commit("local", { unchanged: [key], puts: [{ key, value }] })) return;
+    }
   }
 
   /** Checked, because another node may have taken the endpoint and given its name and addresses to a new one meanwhile. */

@@ -21,6 +21,7 @@ export const sandboxesCheck: Check = {
 const lookAt = async (look: Look, sandbox: SandboxRecord): Promise<readonly Finding[]> => {
   const { context, signal } = look;
   const subject = `container ${sandbox.container}`;
+  if (sandbox.removing) return [halfRemoved(subject)];
   if (!sandbox.host && !(await context.kernel.observe(namespaceOf(context, sandbox), signal))) {
     return [noNamespace(subject, namespaceOf(context, sandbox))];
   }
@@ -43,6 +44,16 @@ const noNamespace = (subject: string, path: string): Finding => ({
   expected: "the container's network namespace",
   consequence: "the container has no network, and its services answer nowhere",
   remedy: `${repairCommand} removes its records, as nothing can run in it any more; then create it anew`,
+  repairable: true,
+});
+
+const halfRemoved = (subject: string): Finding => ({
+  code: "half-removed",
+  subject,
+  what: "its removal has begun and was interrupted",
+  expected: "no record of it",
+  consequence: "it has lost services that other nodes know too",
+  remedy: `${repairCommand}, or the next start, goes on with the removal; so does: dnet container rm`,
   repairable: true,
 });
 
