@@ -50,10 +50,16 @@ const observe = (name: string, ...enter: readonly string[]): ObservedNamespace =
   };
 };
 
+/** A file that is no namespace yet, or no more, is one with nothing in it: whoever waits for rest looks again. */
+const observeNamespace = (name: string): ObservedNamespace => {
+  try {
+    return observe(name, "nsenter", `--net=${directory}/${name}`);
+  } catch {
+    return { name, links: [], forwarding: [], neighbors: [] };
+  }
+};
+
 if (import.meta.main) {
-  const observed: ObservedHost = {
-    host: observe("host"),
-    namespaces: readdirSync(directory).map((name) => observe(name, "nsenter", `--net=${directory}/${name}`)),
-  };
+  const observed: ObservedHost = { host: observe("host"), namespaces: readdirSync(directory).map(observeNamespace) };
   process.stdout.write(JSON.stringify(observed));
 }
