@@ -1,6 +1,6 @@
 import type { TableDifference } from "./kernel.ts";
 import type { Namespaces } from "./namespaces.ts";
-import { applyNft, listTable } from "./nft.ts";
+import { applyNft, listTables } from "./nft.ts";
 
 /**
  * Compares the host's tables with what a script makes of an empty namespace: both as nft lists them, so that nothing of
@@ -12,17 +12,15 @@ export const compareTables = (
   tables: readonly string[],
 ): readonly TableDifference[] => {
   const [first = ""] = tables;
-  const list = (): readonly string[] => tables.map((table) => listTable(table) ?? "");
+  const found = listTables();
   // After a flush every run of nft that is spared brings the rules back sooner.
-  const own = listTable(first);
-  if (own === undefined) return [{ table: first, absent: true, missing: [], extra: [], expected: 0, reordered: false }];
-  const found = [own, ...tables.slice(1).map((table) => listTable(table) ?? "")];
+  if (!found.has(first)) return [{ table: first, absent: true, missing: [], extra: [], expected: 0, reordered: false }];
   const expected = namespaces.scratch(() => {
     applyNft(script);
-    return list();
+    return listTables();
   });
-  return tables.flatMap((table, n) => {
-    const [should, is] = [expected[n] ?? "", found[n] ?? ""];
+  return tables.flatMap((table) => {
+    const [should, is] = [expected.get(table) ?? "", found.get(table) ?? ""];
     return should === is ? [] : [{ table, absent: is === "", ...differenceOf(linesOf(should), linesOf(is)) }];
   });
 };

@@ -3,9 +3,9 @@ import { ForeignChanges } from "./foreign-changes.ts";
 import type { RulesetChange } from "./netlink/nftables.ts";
 
 const change = (pid: number): RulesetChange => ({ tables: new Set(["t"]), pid, program: "nft" });
-const open = () => {
+const open = (byAuthor = true) => {
   const told: (number | undefined)[] = [];
-  return { told, changes: new ForeignChanges((found) => told.push(found?.pid)) };
+  return { told, changes: new ForeignChanges((found) => told.push(found?.pid), byAuthor) };
 };
 
 describe("changes of others", () => {
@@ -49,5 +49,32 @@ describe("changes of others", () => {
     changes.changed(undefined, undefined);
     changes.changed(change(7), undefined);
     expect(told).toEqual([undefined, 7]);
+  });
+});
+
+describe("changes of others where the kernel's process ids are not ours", () => {
+  it("are those that are more than our own", () => {
+    const { told, changes } = open(false);
+    changes.changed(change(1007), 1);
+    changes.changed(change(1008), 1);
+    changes.replied(1, [7, 9]);
+    expect(told).toEqual([]);
+    changes.changed(change(1009), 2);
+    changes.changed(change(1010), 2);
+    changes.replied(2, [10]);
+    expect(told).toEqual([1010]);
+    changes.replied(3, [11]);
+    changes.changed(change(1011), undefined);
+    changes.changed(change(1012), undefined);
+    expect(told).toEqual([1010, 1012]);
+  });
+
+  it("are those of other programs than nft", () => {
+    const { told, changes } = open(false);
+    changes.changed({ ...change(5), program: "firewalld" }, 1);
+    changes.replied(1, [7]);
+    expect(told).toEqual([5]);
+    changes.changed(change(1007), undefined);
+    expect(told).toEqual([5]);
   });
 });

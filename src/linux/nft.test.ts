@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { failed } from "./nft.ts";
+import { failed, tablesIn } from "./nft.ts";
 
 it.each([
   [
@@ -16,4 +16,18 @@ it.each([
   ["", "nft: failed", "nf_tables"],
 ])("what nft complains of names the module that is missing: %j", (complaints, message, hint) => {
   expect(failed(complaints)).toMatchObject({ code: "nft", message, hint: expect.stringContaining(hint) });
+});
+
+it("finds each table in a listing of all, and nothing else", () => {
+  const one = 'table inet dnet_1 {\n\tcomment "a } b"\n\tset s {\n\t\ttype ifname\n\t}\n}\n';
+  const two =
+    "table ip filter {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+  const empty = "table bridge dnet_1_apart {\n}\n";
+  const listing = `${one}# Warning: table ip filter is managed by iptables-nft, do not touch!\n${two}${empty}`;
+  expect([...tablesIn(listing)]).toEqual([
+    ["inet dnet_1", one],
+    ["ip filter", two],
+    ["bridge dnet_1_apart", empty],
+  ]);
+  expect(tablesIn("").size).toBe(0);
 });

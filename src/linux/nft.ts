@@ -115,11 +115,19 @@ const list = (...words: readonly string[]): string | undefined => {
 };
 
 /**
- * A table as nft lists it, without counters; undefined where there is none.
- * @param table family and name: `inet t`
+ * All tables as nft lists them, without counters, by family and name: `inet t`. One run for all: starting nft costs more than what
+ * it lists.
  * @throws NetworkError `nft`
  */
-export const listTable = (table: string): string | undefined => list("list", "table", ...table.split(" "));
+export const listTables = (): ReadonlyMap<string, string> => tablesIn(list("list", "ruleset") ?? "");
+
+/** Each table of a listing of the whole ruleset. Exported for tests. */
+export const tablesIn = (listing: string): ReadonlyMap<string, string> => {
+  const tables = new Map<string, string>();
+  for (const [text, family, name] of listing.matchAll(/^table (\S+) (\S+) \{[^\n]*\n[\s\S]*?^\}\n/gm))
+    tables.set(`${family} ${name}`, text);
+  return tables;
+};
 
 /** Chains of the host that drop what it forwards unless a rule of theirs accepts it. @throws NetworkError `nft` */
 export const forwardDrops = (): readonly ForwardDrop[] => forwardDropsIn(list("-t", "list", "ruleset") ?? "");

@@ -3,7 +3,7 @@ import { readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { NetworkError, noService } from "../errors.ts";
-import { ForeignChanges } from "./foreign-changes.ts";
+import { ForeignChanges, knowsAuthors } from "./foreign-changes.ts";
 import type { ForwardDrop } from "./forward-drops.ts";
 import { HangWatch } from "./hang-watch.ts";
 import type {
@@ -166,7 +166,7 @@ export class WorkerKernel implements Kernel {
     const fd = await this.#descriptor({ kind: "watch", topic: "ruleset" });
     const changes = new ForeignChanges((change) => {
       if (!change || [...change.tables].some(isOurs)) onChange(change && { program: change.program, pid: change.pid });
-    });
+    }, knowsAuthors());
     this.#changes.add(changes);
     const batches = new RulesetChanges();
     const stop = readDatagrams(fd, (bytes) => {
