@@ -260,6 +260,10 @@ describe("a store that is away", () => {
     a.naming.changes.length = 0;
     expect(await refusal(a.libnetwork.deleteSandbox(sandbox.id))).toMatchObject({ status: 503 });
     expect(a.libnetwork.sandbox(sandbox.id).endpoints).toHaveLength(1);
+    expect(await refusal(a.libnetwork.deleteSandbox(sandbox.id))).toMatchObject({ status: 503 });
+    // That it has begun is not forgotten where it is tried again in vain.
+    const findings = (await a.libnetwork.diagnose([])).findings.filter(({ code }) => code === "half-removed");
+    expect(findings).toHaveLength(1);
     // Its names are gone, and with them the interface.
     expect(a.naming.changes).toEqual([[undefined, expect.objectContaining({ network })]]);
     global.fault = () => undefined;

@@ -35,7 +35,7 @@ export const reconcile = async (
     return driver ? [{ network, driver }] : [];
   });
   for (const network of presence.networks()) {
-    await attempt(context, `the table of network ${network.name}`, async () => presence.guard(network));
+    await attempt(context, `restore the table of network ${network.name}`, async () => presence.guard(network));
   }
   // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
   context.ports?.load(sandboxesWithPorts(context));
@@ -49,10 +49,10 @@ export const reconcile = async (
   }
   for (const { network, driver } of networks) {
     const work = driver.createNetwork(driverNetwork(context, network));
-    await attempt(context, `network ${network.name}`, () => context.kernel.apply(work, signal));
+    await attempt(context, `restore network ${network.name}`, () => context.kernel.apply(work, signal));
   }
   for (const network of presence.networks()) {
-    const what = `network ${network.name} on this host`;
+    const what = `restore network ${network.name} on this host`;
     await context.locks.hold([Presence.lock(network.id)], async () => {
       await attempt(context, what, () => context.firewall.exclusive(() => presence.make(network, signal)));
       await attempt(context, what, () => keeper.repair(network));
@@ -80,7 +80,7 @@ const attempt = async (context: Context, what: string, work: () => Promise<unkno
   try {
     await work();
   } catch (error) {
-    context.log("error", `could not restore ${what}: ${errorText(error)}`);
+    context.log("error", `could not ${what}: ${errorText(error)}`);
   }
 };
 
@@ -112,15 +112,7 @@ const removeOrphanLinks = async (context: Context, signal?: AbortSignal): Promis
     return [{ op: "link.delete", namespace: hostNamespace, name: link.name }];
   });
   if (orphans.length > 0)
-    await attemptRemoval(context, "orphaned links", () => context.kernel.teardown(plan(...orphans)));
-};
-
-const attemptRemoval = async (context: Context, what: string, work: () => Promise<unknown>): Promise<void> => {
-  try {
-    await work();
-  } catch (error) {
-    context.log("error", `could not remove ${what}: ${errorText(error)}`);
-  }
+    await attempt(context, "remove orphaned links", () => context.kernel.teardown(plan(...orphans)));
 };
 
 /** A sandbox whose namespace is gone has lost all that ran in it (a reboot): its records go too. Others are wired again. */
@@ -178,7 +170,7 @@ const removeOrphanSandboxes = async (context: Context): Promise<void> => {
     if (![...state.sandboxes.values()].some(({ host }) => host)) paths.push(hostStackPath(context));
     const work = plan(...paths.map((path): Operation => ({ op: "namespace.delete", path })));
     // Its directory is what it is known by: it goes last, and stays where something else does.
-    await attemptRemoval(context, `the remains of sandbox ${id.slice(0, 12)}`, async () => {
+    await attempt(context, `remove the remains of sandbox ${id.slice(0, 12)}`, async () => {
       await context.kernel.teardown(work);
       await context.naming.discard(id);
     });

@@ -87,7 +87,7 @@ export class SandboxManager {
       const work = this.#teardownPlan(record, endpoints);
       const global = endpoints.filter(({ network }) => state.knownNetwork(network)?.scope === "global");
       const local = endpoints.filter((endpoint) => !global.includes(endpoint));
-      if (global.length > 0) await this.#mark(record.id, true);
+      const begun = global.length > 0 && (await this.#mark(record.id, true));
       try {
         for (const endpoint of global) await this.#removeShared(endpoint);
         await state.commit("local", {
@@ -97,8 +97,8 @@ export class SandboxManager {
         // Those that are gone from the store must not stay in a sandbox that does.
         const gone = global.filter(({ id }) => !state.endpoints.has(id));
         for (const endpoint of gone) await this.#attachments.unwire(endpoint, undefined, record);
-        // Nothing has happened: whether it is to be removed is to be asked again.
-        if (global.length > 0 && gone.length === 0) await this.#mark(record.id, false).catch(() => undefined);
+        // Nothing has happened, now or before: whether it is to be removed is to be asked again.
+        if (begun && gone.length === 0) await this.#mark(record.id, false).catch(() => undefined);
         throw error;
       }
       for (const endpoint of endpoints) await naming.changed(undefined, endpoint);
@@ -110,16 +110,16 @@ export class SandboxManager {
     });
   }
 
-  /** Notes that a removal has begun, or that it has not. */
-  async #mark(id: string, removing: boolean): Promise<void> {
+  /** Notes that a removal has begun, or that it has not. @returns false where that was noted before */
+  async #mark(id: string, removing: boolean): Promise<boolean> {
     const { state } = this.#context;
     for (;;) {
       const before = state.sandboxes.get(id);
-      if (!before || (before.removing ?? false) === removing) return;
+      if (!before || (before.removing ?? false) === removing) return false;
       const { removing: _mark, ...plain } = before;
       const value: SandboxRecord = removing ? { ...plain, removing } : plain;
       const key = keys.sandbox(id);
-      if (await state.commit("local", { unchanged: [key], puts: [{ key, value }] })) return;
+      if (await state.commit("local", { unchanged: [key], puts: [{ key, value }] })) return true;
     }
   }
 

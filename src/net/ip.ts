@@ -43,8 +43,6 @@ const groupsOf = (ip: Ip): readonly number[] => {
   return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
 };
 
-const fourDigits = (group: number): string => group.toString(16).padStart(4, "0");
-
 /** RFC 5952: the first of the longest runs of zero groups, of two or more, is `::`. */
 const textOf = (groups: readonly number[]): Ip => {
   let [at, length] = [0, 1];
@@ -60,7 +58,7 @@ const textOf = (groups: readonly number[]): Ip => {
 
 /** The address as an unsigned integer of 32 or 128 bits. */
 export const ipToBigInt = (ip: Ip): bigint => {
-  if (familyOf(ip) === 6) return BigInt(`0x${groupsOf(ip).map(fourDigits).join("")}`);
+  if (familyOf(ip) === 6) return BigInt(`0x${ipToBytes(ip).toString("hex")}`);
   let value = 0;
   for (const part of ip.split(".")) value = value * 256 + Number(part);
   return BigInt(value);
@@ -70,8 +68,7 @@ export const ipToBigInt = (ip: Ip): bigint => {
 export const ipFromBigInt = (value: bigint, family: Family): Ip => {
   if (value < 0n || value >> BigInt(bitsOf(family)) !== 0n)
     throw new RangeError(`${value} is not an IPv${family} address`);
-  if (family === 6)
-    return textOf(Array.from({ length: 8 }, (_, n) => Number((value >> BigInt(112 - 16 * n)) & 0xffffn)));
+  if (family === 6) return ipFromBytes(Buffer.from(value.toString(16).padStart(32, "0"), "hex"));
   const n = Number(value);
   return `${n >>> 24}.${(n >>> 16) & 255}.${(n >>> 8) & 255}.${n & 255}` as Ip;
 };

@@ -1,4 +1,5 @@
 import type { NetworkResource, SandboxResource, ServiceResource } from "../../src/api/resources.ts";
+import { actAtRandom } from "./act-at-random.ts";
 import type { NodeClient } from "./node-client.ts";
 import type { Random } from "./random.ts";
 
@@ -31,11 +32,8 @@ export class LocalWorker {
     this.#random = random;
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#step();
-      await new Promise((resolve) => setTimeout(resolve, this.#random.below(40)));
-    }
+  run(signal: AbortSignal): Promise<void> {
+    return actAtRandom(this.#random, () => this.#step(), signal);
   }
 
   async #step(): Promise<void> {

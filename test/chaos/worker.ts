@@ -1,3 +1,4 @@
+import { actAtRandom } from "./act-at-random.ts";
 import type { Action, Event, Outcome, Read } from "./history.ts";
 import type { Answer, NodeClient } from "./node-client.ts";
 import type { Random } from "./random.ts";
@@ -43,12 +44,8 @@ export class Worker {
     this.#random = random;
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#step();
-      // A node that is down answers at once; that is not what the time is for.
-      await new Promise((resolve) => setTimeout(resolve, this.#random.below(40)));
-    }
+  run(signal: AbortSignal): Promise<void> {
+    return actAtRandom(this.#random, () => this.#step(), signal);
   }
 
   async #step(): Promise<void> {

@@ -1,38 +1,28 @@
-import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { DiagnosisResource, NodeResource, ServiceResource } from "../../src/api/resources.ts";
-import { enterOwnHost, eventually, expectNothingLeft, run, shell, sweep } from "../own-host.ts";
-import { EtcdServer } from "../store/etcd-server.ts";
-import { DaemonProcess, dnet, ok } from "./dnet.ts";
+import { enterOwnHost, eventually, expectNothingLeft, sweep } from "../own-host.ts";
+import { dnet, ok } from "./dnet.ts";
+import { EtcdNode } from "./etcd-node.ts";
 
 /** A daemon that shares a real etcd with nodes that exist there only, and with somebody who edits it by hand while it runs. */
 
-const config = "/run/doctor.toml";
 const lost = "0a0a0b02";
-let etcd: EtcdServer;
-let daemon: DaemonProcess;
+const node = new EtcdNode();
 
 beforeAll(async () => {
   enterOwnHost();
-  shell("ip link add under0 type veth peer name under1; ip address add 10.9.0.1/24 dev under0");
-  shell("ip link set under0 up; ip link set under1 up");
-  etcd = new EtcdServer();
-  await etcd.start();
-  const lines = ["[cluster]", 'address = "10.9.0.1"', "serf = false", "[scopes.global.client]", 'provider = "etcd"'];
-  writeFileSync(config, [...lines, `address = "${etcd.address}"`, ""].join("\n"));
-  daemon = await DaemonProcess.start("-c", config);
+  await node.start();
   ok("network", "create", "-d", "overlay", "multi");
   ok("service", "publish", "s1.multi");
   ok("service", "publish", "s2.multi");
 });
 afterAll(async () => {
-  await daemon.stop("SIGKILL");
-  await etcd.remove();
+  await node.end();
   sweep();
   expectNothingLeft();
 });
 
-const etcdctl = (...words: readonly string[]) => run("etcdctl", "--endpoints", etcd.address, ...words);
+const etcdctl = (...words: readonly string[]) => node.etcdctl(...words);
 const put = (key: string, value: unknown) => etcdctl("put", `dnet/${key}`, JSON.stringify(value));
 const examine = (...flags: readonly string[]): readonly string[] => {
   const answer = JSON.parse(dnet("doctor", "--format", "json", ...flags).stdout) as DiagnosisResource & {
@@ -85,10 +75,10 @@ it("dnet gc removes what a node that will not come back has left, and no node th
 });
 
 it("with the shared store away it says what it could not look at, and its status is another", async () => {
-  await etcd.stop();
+  await node.etcd.stop();
   await eventually("the store is missed", () => dnet("doctor").status === 2, 60_000);
   expect(dnet("doctor").stdout).toContain("could not look at names and addresses: the shared store: ");
   expect(dnet("gc", lost).stderr).toContain("the global store does not answer");
-  await etcd.start();
+  await node.etcd.start();
   await eventually("it is back", () => dnet("doctor").status === 0, 60_000);
 });
