@@ -49,18 +49,20 @@ exec rmdir "$1" "\${1%/*}" 2>/dev/null`;
  * outlive a reboot. Arguments: the lab's directory, the place's name.
  */
 const placeInit = `set -e
-private=$1/private/$2
+private=$1/private/$2 name=$2
 ${sayPid}
 exec 3>&1 >&2
 hostname "$2"
-mkdir -p "$private/run" "$private/disk/lib" "$private/disk/etc"
+# Directories are made from here: in a lab that is being removed that fails, where whole paths would be made anew on the machine.
+cd "$1/private"
+mkdir -p "$2/run" "$2/disk/lib" "$2/disk/etc"
 mount -n -t tmpfs -o mode=755 dnet-lab "$private/run"
-mkdir "$private/run/lab"
+mkdir "$2/run/lab"
 mount -n --bind "$1/$2" "$private/run/lab"
 cover() {
   if [ ! -d "$1" ]; then
     # Not made on the machine's own disk: in a layer over the directory above.
-    parent=\${1%/*} layer=$private/layer\${1%/*}
+    parent=\${1%/*} layer=$name/layer\${1%/*}
     mkdir -p "$layer/upper" "$layer/work"
     mount -n -t overlay -o "lowerdir=$parent,upperdir=$layer/upper,workdir=$layer/work" dnet-lab "$parent"
     mkdir -p "$1"

@@ -26,6 +26,8 @@ export interface LabOrder {
 const answerTime = 2_000;
 
 let supervisor: Supervisor | undefined;
+let starting: Promise<Supervisor> | undefined;
+const givenUp = new AbortController();
 let directory = "";
 let inode = 0;
 let control: Server | undefined;
@@ -39,6 +41,9 @@ const tell = (message: object): void => {
 /** Everything goes; the directory last. */
 const end = (): Promise<void> => {
   ending ??= (async () => {
+    givenUp.abort(badRequest("lab-busy", "the lab was taken down while it was being set up"));
+    // What is being set up is waited for: it could make things anew that are removed here.
+    await starting?.catch(() => undefined);
     await supervisor?.end();
     // Its first process has removed it already, unless that was killed; another lab may have taken the name since.
     if (inode !== 0 && statSync(directory, { throwIfNoEntry: false })?.ino === inode) removeDirectory(directory);
@@ -125,7 +130,9 @@ const run = async ({ plan, detached }: LabOrder): Promise<void> => {
   });
   try {
     await claim(plan.name);
-    supervisor = await Supervisor.start(plan, directory, (text) => tell({ progress: text }));
+    givenUp.signal.throwIfAborted();
+    starting = Supervisor.start(plan, directory, (text) => tell({ progress: text }), givenUp.signal);
+    supervisor = await starting;
     void supervisor.ended.then(() => endAndExit(ending ? 0 : 1));
     ready = true;
     tell({ state: supervisor.state });

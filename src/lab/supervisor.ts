@@ -52,24 +52,38 @@ export class Supervisor {
     this.#outside = outsidePlace;
   }
 
-  /** @param directory exists and is empty but for the control socket */
-  static async start(plan: LabPlan, directory: string, progress: (text: string) => void): Promise<Supervisor> {
+  /**
+   * @param directory exists and is empty but for the control socket
+   * @param signal ends what there is at once; rejects with its reason when nothing is left that could still make something
+   */
+  static async start(
+    plan: LabPlan,
+    directory: string,
+    progress: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<Supervisor> {
     mkdirSync(join(directory, "private"));
     writeInitScripts(directory);
     const network = await LabNetwork.start(directory, process.getuid?.() !== 0);
+    // Whatever step is under way ends with the processes inside.
+    const abort = () => void network.end();
+    signal.addEventListener("abort", abort);
     let supervisor: Supervisor | undefined;
     try {
+      signal.throwIfAborted();
       makePlaceDirectory(plan, directory, "outside");
       supervisor = new Supervisor(plan, directory, network, await network.addOutside());
-      await supervisor.#start(progress);
+      await supervisor.#start(progress, signal);
       return supervisor;
     } catch (error) {
       await (supervisor ?? network).end();
-      throw error;
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      signal.removeEventListener("abort", abort);
     }
   }
 
-  async #start(progress: (text: string) => void): Promise<void> {
+  async #start(progress: (text: string) => void, signal: AbortSignal): Promise<void> {
     const { store, hosts, port } = this.#plan;
     // First of all: a port that is taken is the likeliest refusal.
     for (let n = 1; n <= hosts; n++) {
@@ -85,10 +99,22 @@ export class Supervisor {
       progress(`store ${store} on ${storeEndpoint(store)} ready`);
     }
     const waiting = Array.from({ length: hosts }, (_, index) => index + 1).values();
+    const failures: unknown[] = [];
     const lane = async (): Promise<void> => {
-      for (const n of waiting) await this.#addHost(n, progress);
+      try {
+        for (const n of waiting) {
+          signal.throwIfAborted();
+          if (failures.length > 0) return;
+          await this.#addHost(n, progress);
+        }
+      } catch (error) {
+        failures.push(error);
+        // The other lanes' steps end with it.
+        await this.#network.end();
+      }
     };
     await Promise.all(Array.from({ length: lanes }, lane));
+    if (failures.length > 0) throw failures[0];
     this.#hosts.sort((a, b) => a.n - b.n);
   }
 
