@@ -39,7 +39,7 @@ beforeEach(async () => {
   log = [];
   const write = (level: string, message: string) => log.push(`${level} ${message}`);
   guard = new FirewallGuard({ kernel, locks: new Locks(), log: write, table });
-  await guard.restore([]);
+  await guard.restore(() => []);
 });
 afterEach(() => vi.useRealTimers());
 
@@ -153,7 +153,7 @@ it("what watches and what holds connections is asked for once, and again by a re
   const lines: string[] = [];
   const write = (level: string, message: string) => lines.push(`${level} ${message}`);
   const other = new FirewallGuard({ kernel: refusing, locks: new Locks(), log: write, table });
-  for (let n = 0; n < 3; n++) await other.restore([]);
+  for (let n = 0; n < 3; n++) await other.restore(() => []);
   expect([watch.mock.calls.length, hold.mock.calls.length]).toEqual([2, 2]);
   expect(lines).toEqual([
     expect.stringMatching(/^warning rules are not put/),

@@ -18,8 +18,8 @@ export interface Firewall {
   register(part: FirewallPart): void;
   /** Its table is looked after no longer; whoever made it removes it. */
   unregister(part: FirewallPart): void;
-  /** Replaces the whole ruleset by one for these networks, and guards it from then on. */
-  restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void>;
+  /** Replaces the whole ruleset by one for these networks, asked for at that moment, and guards it from then on. */
+  restore(networks: () => readonly FirewallNetwork[], signal?: AbortSignal): Promise<void>;
   /** Brings a network under the ruleset, then applies its plan; both or nothing. */
   protect(network: FirewallNetwork | undefined, create: Plan, signal?: AbortSignal): Promise<void>;
   /** Applies the plan that removes a network, then takes it out of the ruleset. */
@@ -108,12 +108,12 @@ export class FirewallGuard implements Firewall {
     if (at >= 0) this.parts.splice(at, 1);
   }
 
-  async restore(networks: readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
+  async restore(networks: () => readonly FirewallNetwork[], signal?: AbortSignal): Promise<void> {
     // Called again by every repair: what could not be had before may be had now.
     this.#watching ||= await this.#watch();
     await this.exclusive(async () => {
       this.#networks.clear();
-      for (const network of networks) this.#networks.set(network.bridge, network);
+      for (const network of networks()) this.#networks.set(network.bridge, network);
       await this.#replace(signal);
     });
     this.#holding ||= await this.#hold();

@@ -5,7 +5,7 @@ import { removeNetworkRemains } from "./network-remains.ts";
 import { portTargets } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import type { PresenceKeeper } from "./presence-keeper.ts";
-import { keys, type SandboxRecord } from "./records.ts";
+import { keys, type NetworkRecord, type SandboxRecord } from "./records.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { sideBySide } from "./side-by-side.ts";
 import { rewirePlan, sandboxPlan } from "./wiring.ts";
@@ -27,19 +27,18 @@ export const reconcile = async (
   signal?: AbortSignal,
   keepOrphans = false,
 ): Promise<void> => {
-  // A network whose driver is not loaded or refuses its record is left alone: its links stay, nothing is made.
-  const networks = [...context.state.networks.values()].flatMap((network) => {
-    const driver = usableDriver(context, network, (error) =>
-      context.log("error", `could not restore network ${network.name}: ${errorText(error)}`),
-    );
-    return driver ? [{ network, driver }] : [];
-  });
   for (const network of presence.networks()) {
-    await attempt(context, `restore the table of network ${network.name}`, async () => presence.guard(network));
+    await attempt(context, `restore the table of network ${network.name}`, async () => {
+      if (presence.isPresent(network.id)) presence.guard(network);
+    });
   }
   // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
   context.ports?.load(sandboxesWithPorts(context));
-  const parts = networks.flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
+  const usable = usableNetworks(context, (network, error) =>
+    context.log("error", `could not restore network ${network.name}: ${errorText(error)}`),
+  );
+  const parts = () =>
+    usableNetworks(context).flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
   if (complete && !keepOrphans) {
@@ -47,13 +46,18 @@ export const reconcile = async (
     await removeOrphanLinks(context, signal);
     await removeNetworkRemains(context, presence, signal);
   }
-  for (const { network, driver } of networks) {
-    const work = driver.createNetwork(driverNetwork(context, network));
-    await attempt(context, `restore network ${network.name}`, () => context.kernel.apply(work, signal));
+  // Operations and what other nodes do go on beside this: what has gone since it was listed is not made anew.
+  for (const { network, driver } of usable) {
+    await context.locks.hold([`network:${network.id}`], async () => {
+      if (!context.state.networks.has(network.id)) return;
+      const work = driver.createNetwork(driverNetwork(context, network));
+      await attempt(context, `restore network ${network.name}`, () => context.kernel.apply(work, signal));
+    });
   }
   for (const network of presence.networks()) {
     const what = `restore network ${network.name} on this host`;
     await context.locks.hold([Presence.lock(network.id)], async () => {
+      if (!presence.isPresent(network.id)) return;
       await attempt(context, what, () => context.firewall.exclusive(() => presence.make(network, signal)));
       await attempt(context, what, () => keeper.repair(network));
     });
@@ -64,6 +68,16 @@ export const reconcile = async (
   );
   if (!keepOrphans) await removeOrphanSandboxes(context);
 };
+
+/** A network whose driver is not loaded or refuses its record is left alone: its links stay, nothing is made. */
+const usableNetworks = (
+  context: Context,
+  onUnusable: (network: NetworkRecord, error: unknown) => void = () => undefined,
+) =>
+  [...context.state.networks.values()].flatMap((network) => {
+    const driver = usableDriver(context, network, (error) => onUnusable(network, error));
+    return driver ? [{ network, driver }] : [];
+  });
 
 const sandboxesWithPorts = (context: Context) =>
   [...context.state.sandboxes.values()].flatMap((sandbox) => {

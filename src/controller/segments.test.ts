@@ -1,8 +1,9 @@
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { segmentDriver } from "../../test/fakes/segment-driver.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
+import type { Operation } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";
@@ -390,4 +391,62 @@ it("the default route goes to the highest priority, and back when it leaves", as
   expect(route()).toBe("eth2");
   await a.libnetwork.detach(endpoints[2] ?? "", sandbox);
   expect(route()).toBe("eth0");
+});
+
+describe("while everything is put right", () => {
+  /** A repair in whose midst, when `moment` of the kernel comes, something else is begun and has been recorded. */
+  const repairBeside = async (
+    { libnetwork, kernel }: Opened,
+    parts: { moment: (operation: Operation) => boolean; begin: () => Promise<unknown>; recorded: () => boolean },
+  ): Promise<void> => {
+    const apply = kernel.apply.bind(kernel);
+    let begun: Promise<unknown> | undefined;
+    vi.spyOn(kernel, "apply").mockImplementation(async (plan) => {
+      if (!begun && plan.some(parts.moment)) {
+        begun = parts.begin();
+        await eventually("it is recorded", parts.recorded);
+      }
+      return apply(plan);
+    });
+    await libnetwork.repair([]);
+    expect(begun).toBeDefined();
+    await begun;
+  };
+
+  it("a network whose last endpoint leaves this host is not made here anew", async () => {
+    const a = await node(new MemoryStore(), "172.17.0.3");
+    const { libnetwork, kernel } = a;
+    const [first, second] = [
+      await libnetwork.createNetwork({ name: "first", driver: "segment" }),
+      await libnetwork.createNetwork({ name: "second", driver: "segment" }),
+    ];
+    await attached(a, first.id, "c1");
+    const { endpoint, sandbox } = await attached(a, second.id, "c2");
+    const path = ({ id }: { readonly id: string }) => `/run/netns/1-${id.slice(0, 10)}`;
+    // Somebody took it away.
+    kernel.namespaces.delete(path(first));
+    await repairBeside(a, {
+      moment: (operation) => operation.op === "namespace.add" && operation.path === path(first),
+      begin: () => libnetwork.detach(endpoint, sandbox),
+      recorded: () => libnetwork.endpoint(endpoint).sandboxId === undefined,
+    });
+    expect([kernel.namespaces.has(path(first)), kernel.namespaces.has(path(second))]).toEqual([true, false]);
+  });
+
+  it("a network that is removed is not made anew", async () => {
+    const a = await node(new MemoryStore(), "172.17.0.3");
+    const { libnetwork, kernel } = a;
+    const [first, second] = [
+      await libnetwork.createNetwork({ name: "first", driver: "bridge" }),
+      await libnetwork.createNetwork({ name: "second", driver: "bridge" }),
+    ];
+    const bridge = kernel.marked().get(first.id) ?? "";
+    kernel.links.delete(bridge);
+    await repairBeside(a, {
+      moment: (operation) => operation.op === "link.add" && operation.link.name === bridge,
+      begin: () => libnetwork.deleteNetwork(second.id),
+      recorded: () => libnetwork.networks().every(({ id }) => id !== second.id),
+    });
+    expect([kernel.marked().has(first.id), kernel.marked().has(second.id)]).toEqual([true, false]);
+  });
 });

@@ -43,7 +43,7 @@ beforeEach(async () => {
   kernel.compared = 0;
   const locks = new Locks();
   guard = new FirewallGuard({ kernel, locks, log: (level, message) => log.push(`${level} ${message}`), table });
-  await guard.restore([network(1), network(2), network(3)]);
+  await guard.restore(() => [network(1), network(2), network(3)]);
 });
 afterEach(async () => {
   for (const n of [1, 2, 3]) await guard.release(network(n), plan());
