@@ -1,6 +1,6 @@
 // Bundles the library (an ES module with its types) and the executable: one CommonJS file each for the command line, the daemon, the kernel worker, the lab. The command line's is
 // small, so that it starts fast; `import "node:http"` from an ES module alone would cost more than the rest of its start.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 
@@ -49,4 +49,6 @@ await Promise.all([
   build({ ...common, define: {}, banner: {}, format: "esm", entryPoints: ["src/index.ts"], outfile: "dist/index.js" }),
 ]);
 chmodSync("dist/dnet.cjs", 0o755);
+// Loads what it bundled, as bin/dnet does, so that compiled code lies beside it; the daemon then misses its configuration.
+for (const args of [["--help"], ["-d", "-c", "/dev/null/none"]]) spawnSync("bin/dnet", args, { stdio: "ignore" });
 execFileSync("node_modules/.bin/tsc", ["-p", "tsconfig.build.json"], { stdio: "inherit" });

@@ -57,7 +57,7 @@ export interface CreateLibnetworkOptions {
    */
   readonly globalStore?: Store | ((local: Store) => Promise<Store>);
   /**
-   * Says where this node takes encapsulated packets, given the host's links and routes; without it networks that span hosts cannot
+   * Says where this node takes encapsulated packets, given the host's routes and those of its links that have an address; without it networks that span hosts cannot
    * be joined here.
    */
   readonly place?: (host: Observed | undefined) => HostPlace | undefined;
@@ -107,11 +107,6 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
   } = options;
   const root = join(dataDir, "network");
   makeRoot(root, log);
-  const localStore = await openLocalStore(join(root, "dnet.db"), {
-    log: (message) => log("warning", message),
-    scratch: [execRoot],
-  });
-  const local = seams.store("local", localStore.store);
   const kernel = seams.kernel({
     onOperation: (operation, outcome) => {
       log("debug", `${outcome === "undone" ? "undo: " : ""}${describe(operation)}`);
@@ -120,6 +115,17 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       }
     },
   });
+  // The worker starts, and reads the host, while this thread reads the store.
+  const place = kernel.observe(hostNamespace, options.signal, "addressed").then(options.place ?? (() => undefined));
+  place.catch(() => undefined);
+  const localStore = await openLocalStore(join(root, "dnet.db"), {
+    log: (message) => log("warning", message),
+    scratch: [execRoot],
+  }).catch(async (error: unknown) => {
+    await kernel.close();
+    throw error;
+  });
+  const local = seams.store("local", localStore.store);
   const namespaceDir = join(execRoot, "netns");
   const probe = hostProbe();
   const close = async () => {
@@ -127,7 +133,6 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
     await local.close();
   };
   try {
-    const place = options.place?.(await kernel.observe(hostNamespace, options.signal));
     const { globalStore = local } = options;
     const shared = typeof globalStore === "function" ? await globalStore(local) : globalStore;
     const global = shared === local ? local : seams.store("global", shared);
@@ -139,7 +144,7 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
       ipam: new DefaultIpam({ ula: ulaOf(hostIdentity()) }),
       newAddressSet: () => new SparseAddressSet(),
       ...(shared === options.globalStore && { copy: new FileCopy(join(root, "global.json"), log) }),
-      ...(place && { place }),
+      place,
       misses: new NetlinkMissWatch(kernel),
       ...(options.overlay && { presence: options.overlay }),
       ...(options.nodeName && { nodeName: options.nodeName }),
@@ -152,7 +157,6 @@ export const createLibnetwork = async (options: CreateLibnetworkOptions = {}): P
           directory: join(root, "files"),
           namespaceOf: (sandbox) => namespaceOf({ namespaceDir }, sandbox),
           hostUpstreams: new HostUpstreams({ path: hostResolvConf }),
-          hostResolvConf,
           files: seams.files(sandboxFiles),
           log,
         }),

@@ -56,9 +56,9 @@ describe("the advertise address", () => {
   });
 
   it.each([
-    ["eth9", 'invalid cluster.address: "eth9" is neither an address nor an interface of this host'],
+    ["eth9", 'invalid cluster.address: "eth9" is neither an address nor an interface of this host that has one'],
     ["0.0.0.0", "invalid cluster.address: 0.0.0.0 is no address that others can reach"],
-    ["bare", 'invalid cluster.address: interface "bare" has no address'],
+    ["bare", 'invalid cluster.address: "bare" is neither an address nor an interface of this host that has one'],
     ["a; reboot\n", 'invalid cluster.address: "a; reboot\\n" is neither'],
   ])("%j is refused", (configured, text) => {
     expect(() => chosen(configured, host([lo, link("bare")]))).toThrow(text);

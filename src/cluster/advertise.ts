@@ -25,7 +25,7 @@ const byFamily = (ips: readonly Ip[]): readonly Ip[] =>
  * The address under which other nodes reach this one: what is configured, else that of the interface of the default route, else the
  * first global address, else the loopback's with a warning.
  * @param configured `[cluster] Address`: an address or the name of an interface
- * @param host links and routes of the host's own namespace; undefined where they could not be read
+ * @param host links (those with an address are enough) and routes of the host's own namespace; undefined where they could not be read
  * @throws NetworkError `invalid-advertise` (bad request) where the interface does not exist or has no address
  */
 export const advertiseAddress = (configured: string | undefined, host: Observed | undefined, log: Log): Advertise => {
@@ -45,9 +45,9 @@ const ofConfiguration = (configured: string, links: readonly ObservedLink[]): Ad
     return { address, local: links.some((link) => link.addresses.some((own) => addressOf(own) === address)) };
   }
   const link = links.find(({ name }) => name === configured);
-  if (!link) throw fail(`${shown(configured)} is neither an address nor an interface of this host`);
-  const own = byFamily(reachable(link))[0] ?? link.addresses.map(addressOf)[0];
-  if (own === undefined) throw fail(`interface ${shown(configured)} has no address`);
+  const own = link && (byFamily(reachable(link))[0] ?? link.addresses.map(addressOf)[0]);
+  if (own === undefined)
+    throw fail(`${shown(configured)} is neither an address nor an interface of this host that has one`);
   return { address: own, local: true };
 };
 

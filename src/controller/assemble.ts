@@ -42,7 +42,7 @@ export interface LibnetworkOptions {
   readonly defaultNetwork?: string;
   readonly defaultDriver?: string;
   /** Where this node is among the hosts that a network spans; without it such networks cannot be joined here. */
-  readonly place?: HostPlace;
+  readonly place?: HostPlace | Promise<HostPlace | undefined>;
   /** By which sandboxes get out whose networks have no way out; without it they do not. */
   readonly gateway?: GatewayNetwork;
   readonly presence?: PresenceOptions;
@@ -70,6 +70,7 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
   });
   await state.load("local", options.signal);
   const instance = await instanceId(options.stores.local, options.signal);
+  const place = await options.place;
   const { kernel, probe = hostProbe() } = options;
   const defaultNetwork = options.defaultNetwork ?? "bridge";
   const locks = new Locks();
@@ -84,8 +85,8 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
     naming: options.naming(state),
     log,
     instance,
-    host: options.place && {
-      ...options.place,
+    host: place && {
+      ...place,
       namespaceDir: options.namespaceDir,
       firewall: options.firewall !== "none",
     },

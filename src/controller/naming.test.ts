@@ -24,7 +24,6 @@ it("refuses a new sandbox whose hosts file cannot be written; for one that runs 
     directory,
     namespaceOf: () => "host",
     hostUpstreams: new HostUpstreams({ path: join(directory, "none") }),
-    hostResolvConf: join(directory, "none"),
     files: {
       ...sandboxFiles,
       write: (path, text) => (failing ? Promise.reject(new Error("EIO")) : sandboxFiles.write(path, text)),
@@ -90,7 +89,7 @@ it("names follow the record that is, whatever older one is told of late", async 
       namespaceOf: () => "host",
       log: () => undefined,
     },
-    ...{ hostUpstreams: new HostUpstreams({ path: "/nowhere" }), hostResolvConf: "/nowhere" },
+    ...{ hostUpstreams: new HostUpstreams({ path: "/nowhere" }) },
   });
   const key = keys.endpoint(network, attached.id);
   await state.commit("local", { puts: [{ key, value: attached }] });

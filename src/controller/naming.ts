@@ -1,9 +1,10 @@
-import { readdir, readFile, stat } from "node:fs/promises";
+import { lstatSync, readFileSync } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { hostsFile, parseResolvConf, resolvConf, type SandboxFiles, sandboxFiles } from "../dns/files.ts";
+import { hostsFile, resolvConf, type SandboxFiles, sandboxFiles } from "../dns/files.ts";
 import { NameTable, type PrivateAlias, type SandboxView, type ViewScope } from "../dns/name-table.ts";
 import { answersIn } from "../dns/probe-resolver.ts";
-import { redirectTable, resolverAddress, resolverRedirect } from "../dns/redirect.ts";
+import { redirectedBy, resolverAddress, resolverRedirect } from "../dns/redirect.ts";
 import { Resolver } from "../dns/resolver.ts";
 import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
 import { badRequest, errorText, noService } from "../errors.ts";
@@ -24,9 +25,8 @@ export interface SandboxNamingOptions {
   readonly directory: string;
   /** Path of a sandbox's network namespace. */
   readonly namespaceOf: (sandbox: SandboxRecord) => string;
+  /** The host's own resolver configuration: servers, search domains, and what a sandbox on the host's stack gets. */
   readonly hostUpstreams: HostUpstreams;
-  /** The host's own resolver configuration: search domains, and what a sandbox on the host's stack gets. */
-  readonly hostResolvConf?: string;
   readonly files?: SandboxFiles;
   /** Its own by default. */
   readonly table?: NameTable;
@@ -49,19 +49,30 @@ const reserve = 40;
 /** With as many for each resolver and for the rest of the daemon there is surely room. */
 const ample = { each: 4, rest: 256 } as const;
 
-/** Resolvers of many sandboxes must not take the descriptors by which the daemon can be spoken to. @throws NetworkError `few-descriptors` */
-const requireDescriptors = (running: number): void => {
-  if (descriptorLimit() > ample.rest + running * ample.each || freeDescriptors() > reserve) return;
+/**
+ * Resolvers of many sandboxes must not take the descriptors by which the daemon can be spoken to.
+ * @param limit the process's; what is left of it is counted only where that is not ample
+ * @throws NetworkError `few-descriptors`
+ */
+const requireDescriptors = (limit: number, running: number): void => {
+  if (limit > ample.rest + running * ample.each || freeDescriptors() > reserve) return;
   throw noService("few-descriptors", "too many open files: no resolver can be started", {
     hint: "start the daemon with a higher limit: LimitNOFILE= of systemd, or ulimit -n",
   });
 };
 
-/** Whether a file has exactly this text. */
-const holds = async (path: string, text: string): Promise<boolean> => {
-  const found = await stat(path).catch(() => undefined);
-  if (!found?.isFile() || found.size !== Buffer.byteLength(text)) return false;
-  return (await readFile(path, "utf8").catch(() => undefined)) === text;
+/**
+ * Whether a file has exactly this text, and which mode it has. At once: four round trips to another thread would take ten times as
+ * long, for each file of each sandbox of a start.
+ */
+const holds = (path: string, text: string): { readonly mode: number } | undefined => {
+  try {
+    const found = lstatSync(path);
+    const same = found.isFile() && found.size === Buffer.byteLength(text) && readFileSync(path, "utf8") === text;
+    return same ? { mode: found.mode & 0o7777 } : undefined;
+  } catch {
+    return undefined;
+  }
 };
 
 /** Names of sandboxes: one table for the daemon, a resolver and two files for each sandbox. */
@@ -72,6 +83,7 @@ export class SandboxNaming implements Naming {
   readonly #running = new Map<string, Running>();
   /** Files that could not be written when they changed, by path, and why. */
   readonly #unwritten = new Map<string, string>();
+  readonly #descriptors = descriptorLimit();
 
   constructor(options: SandboxNamingOptions) {
     this.#options = options;
@@ -118,12 +130,12 @@ export class SandboxNaming implements Naming {
   async #resolver(sandbox: SandboxRecord, view: SandboxView, signal?: AbortSignal): Promise<Resolver> {
     const { kernel, log } = this.#options;
     const namespace = this.#options.namespaceOf(sandbox);
-    requireDescriptors(this.#running.size);
+    requireDescriptors(this.#descriptors, this.#running.size);
     const [udp, tcp] = await kernel.openSockets(
       namespace,
       [
-        { protocol: "udp", address: loopback, port: 0, redirectedBy: redirectTable },
-        { protocol: "tcp", address: loopback, port: 0, redirectedBy: redirectTable },
+        { protocol: "udp", address: loopback, port: 0, redirectedBy },
+        { protocol: "tcp", address: loopback, port: 0, redirectedBy },
       ],
       signal,
     );
@@ -137,6 +149,7 @@ export class SandboxNaming implements Naming {
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
     try {
+      if (udp.redirected && tcp.redirected) return resolver;
       const redirect = resolverRedirect(udp.port, tcp.port);
       await kernel.apply(plan({ op: "nft.redirect", namespace, redirect }), signal);
     } catch (error) {
@@ -213,10 +226,10 @@ export class SandboxNaming implements Naming {
   }
 
   async #writeResolvConf(sandbox: SandboxRecord, fresh: boolean): Promise<void> {
-    const host = await readFile(this.#options.hostResolvConf ?? "/etc/resolv.conf", "utf8").catch(() => "");
-    const search = sandbox.dnsSearch.length > 0 ? sandbox.dnsSearch : parseResolvConf(host).search;
+    const host = this.#options.hostUpstreams.file();
+    const search = sandbox.dnsSearch.length > 0 ? sandbox.dnsSearch : host.search;
     // A sandbox on the host's stack asks whom the host asks.
-    const text = sandbox.host ? host : resolvConf({ search, options: sandbox.dnsOptions });
+    const text = sandbox.host ? host.text : resolvConf({ search, options: sandbox.dnsOptions });
     await this.#write(sandbox, "resolv.conf", sandbox.resolvConfPath, text, fresh);
   }
 
@@ -228,6 +241,11 @@ export class SandboxNaming implements Naming {
     fresh: boolean,
   ): Promise<void> {
     const path = elsewhere ?? join(this.#options.directory, sandbox.id, name);
+    const found = holds(path, text);
+    if (found?.mode === 0o644) {
+      this.#unwritten.delete(path);
+      return;
+    }
     try {
       await this.#files.write(path, text);
       this.#unwritten.delete(path);
@@ -236,7 +254,7 @@ export class SandboxNaming implements Naming {
         throw badRequest("invalid-path", `invalid path of ${name}: ${errorText(error)}`, { cause: error });
       }
       // On a file system that is read-only now, what was written before stands.
-      if (await holds(path, text)) {
+      if (found) {
         this.#unwritten.delete(path);
         return;
       }

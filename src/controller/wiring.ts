@@ -129,7 +129,7 @@ export const defaultRoutes = (
 ): ReadonlyMap<Family, DefaultRoute> => {
   const routes = new Map<Family, DefaultRoute>();
   for (const endpoint of [...endpoints].sort(byPriority)) {
-    for (const via of attachmentOf(context, endpoint, sandbox).gateways) {
+    for (const via of driversAttachment(context, endpoint, sandbox).gateways) {
       const family = familyOf(via);
       if (!routes.has(family)) routes.set(family, { via, device: endpoint.sandbox?.interface ?? "eth0" });
     }
@@ -191,7 +191,7 @@ export const defaultRoutePlan = (
   const namespace = namespaceOf(context, sandbox);
   const wanted = defaultRoutes(context, endpoints, sandbox);
   const others = endpoints.flatMap((endpoint) =>
-    attachmentOf(context, endpoint, sandbox).gateways.flatMap((via): Operation[] => {
+    driversAttachment(context, endpoint, sandbox).gateways.flatMap((via): Operation[] => {
       const route = { via, device: endpoint.sandbox?.interface ?? "eth0" };
       const family = familyOf(via);
       return wanted.get(family)?.device === route.device

@@ -14,6 +14,7 @@ import { type Config, parseConfig } from "./config.ts";
 import { openGlobalStore } from "./global-store.ts";
 import { addressText, defaultSocket, isLoopback, type ListenAddress, listen, parseListenAddress } from "./listen.ts";
 import { createLogger, type Logger, parseLevel } from "./logger.ts";
+import { keepHeapSmall } from "./small-heap.ts";
 
 export const defaultConfigPath = "/etc/default/libnetwork.toml";
 
@@ -152,6 +153,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       log: (level, message) => logger.log(level, message),
     });
     const servers = await openServers(addresses, api, logger);
+    keepHeapSmall();
     logger.log("info", `dnet ${options.version} is ready`, { after: `${Math.round(performance.now() - began)}ms` });
     logger.log("info", `received ${await stopped}: stopping; sandboxes keep running`);
     await closeServers(servers);

@@ -5,6 +5,8 @@ import { parseIp } from "../net/ip.ts";
 export const resolverAddress = "127.0.0.11";
 /** The nftables table in the sandbox's namespace. */
 export const redirectTable = "dnet_dns";
+/** What is redirected there: DNS. */
+export const redirectedBy = { table: redirectTable, port: 53 } as const;
 
 const checkPort = (port: number): number => {
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`${port} is not a port`);
@@ -17,9 +19,8 @@ const checkPort = (port: number): number => {
  * @throws RangeError where a port is none
  */
 export const resolverRedirect = (udpPort: number, tcpPort: number): Redirect => ({
-  table: redirectTable,
+  ...redirectedBy,
   address: parseIp(resolverAddress),
-  port: 53,
   udp: checkPort(udpPort),
   tcp: checkPort(tcpPort),
 });

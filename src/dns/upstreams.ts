@@ -17,6 +17,12 @@ export interface HostUpstreamsOptions {
   readonly now?: () => number;
 }
 
+/** The host's own resolver configuration. */
+export interface HostResolvConf {
+  readonly text: string;
+  readonly search: readonly string[];
+}
+
 const checkEvery = 1000;
 
 /** The servers of a resolv.conf, without our own resolvers' address: a query would come back to where it started. */
@@ -32,6 +38,7 @@ export class HostUpstreams {
   #checked = Number.NEGATIVE_INFINITY;
   #version = "";
   #upstreams: readonly Upstream[] = [];
+  #file: HostResolvConf = { text: "", search: [] };
 
   constructor(options: HostUpstreamsOptions = {}) {
     this.#path = options.path ?? "/etc/resolv.conf";
@@ -48,6 +55,12 @@ export class HostUpstreams {
     return this.#upstreams;
   }
 
+  /** The file as it is now; as it was last read where it cannot be read. */
+  file(): HostResolvConf {
+    this.#read();
+    return this.#file;
+  }
+
   #read(): void {
     let fd: number;
     try {
@@ -60,7 +73,9 @@ export class HostUpstreams {
       const version = `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.size}`;
       if (version === this.#version || !stat.isFile()) return;
       const bytes = Buffer.alloc(maxResolvConf);
-      this.#upstreams = upstreamsOf(bytes.toString("utf8", 0, readSync(fd, bytes)));
+      const text = bytes.toString("utf8", 0, readSync(fd, bytes));
+      this.#file = { text, search: parseResolvConf(text).search };
+      this.#upstreams = upstreamsOf(text);
       this.#version = version;
     } catch {
       // What was read before is the best there is.

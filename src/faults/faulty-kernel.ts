@@ -51,8 +51,8 @@ export class FaultyKernel extends WorkerKernel {
     return this.#read("is namespace", () => super.isNamespace(path));
   }
 
-  override observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined> {
-    return this.#read("observe", () => super.observe(namespace, signal));
+  override observe(namespace: NamespaceRef, signal?: AbortSignal, of?: "addressed"): Promise<Observed | undefined> {
+    return this.#read("observe", () => super.observe(namespace, signal, of));
   }
 
   override entries(namespace: NamespaceRef, signal?: AbortSignal): Promise<readonly NeighborEntry[] | undefined> {

@@ -15,7 +15,7 @@ import {
 import { decodeAddress, encodeAddress } from "./netlink/address.ts";
 import { flushFlows } from "./netlink/conntrack.ts";
 import { flag, rtm } from "./netlink/constants.ts";
-import { batch, encodeRedirect, isRedirect } from "./netlink/redirect.ts";
+import { batch, encodeRedirect } from "./netlink/redirect.ts";
 import { decodeRoute, encodeRoute } from "./netlink/route.ts";
 import { encodeRule } from "./netlink/rule.ts";
 import { type NetlinkSocket, netfilterTransaction } from "./netlink/socket.ts";
@@ -30,7 +30,7 @@ import {
   type RouteSpec,
 } from "./plan.ts";
 import type { Redirect } from "./redirect.ts";
-import { redirectPorts, redirectRules } from "./redirect-rules.ts";
+import { isRedirect, shownRedirect } from "./redirect-rules.ts";
 import { setSysctl } from "./sysctl.ts";
 
 export interface Outcome {
@@ -216,10 +216,10 @@ export class Executor {
  * already is left alone.
  */
 const setRedirect = (redirect: Redirect): boolean => {
-  const rules = redirectRules(redirect.table);
-  if (isRedirect(rules, redirect)) return false;
+  const shown = shownRedirect(redirect);
+  if (isRedirect(shown, redirect)) return false;
   netfilterTransaction(batch.begin, encodeRedirect(redirect), batch.end);
-  const { udp: before } = redirectPorts(rules);
+  const { udp: before } = shown;
   if (before !== undefined && before !== redirect.udp) {
     // Clients that ask from one port all the time would be led to the old one as long as they ask.
     const { address, port } = redirect;
@@ -229,7 +229,8 @@ const setRedirect = (redirect: Redirect): boolean => {
 };
 
 const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
-  const body = encodeRoute(route, (name) => indexOf(socket, name));
+  const device = route.device === undefined ? undefined : indexOf(socket, route.device);
+  const body = encodeRoute(route, () => device ?? 0);
   try {
     socket.request({ type: rtm.NEWROUTE, flags: flag.CREATE | flag.EXCL, body });
     return true;
@@ -238,8 +239,7 @@ const addRoute = (socket: NetlinkSocket, route: RouteSpec): boolean => {
   }
   const family = Buffer.alloc(12);
   body.copy(family, 0, 0, 1);
-  const name = (index: number) =>
-    route.device !== undefined && indexOf(socket, route.device) === index ? route.device : "";
+  const name = (index: number) => (route.device !== undefined && device === index ? route.device : "");
   const same = socket.dump({ type: rtm.GETROUTE, body: family }).some(({ body }) => {
     const found = decodeRoute(body, name);
     return found?.to === route.to && found.via === route.via && found.device === (route.device ?? found.device);

@@ -9,7 +9,8 @@ import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 /** What the main thread and the kernel worker say to each other. */
 export type KernelRequest = { readonly id: number } & (
   | { readonly kind: "apply" | "teardown"; readonly plan: Plan }
-  | { readonly kind: "observe" | "entries" | "miss-socket"; readonly namespace: NamespaceRef }
+  | { readonly kind: "observe"; readonly namespace: NamespaceRef; readonly of?: "addressed" | undefined }
+  | { readonly kind: "entries" | "miss-socket"; readonly namespace: NamespaceRef }
   | { readonly kind: "compare"; readonly script: string; readonly tables: readonly string[] }
   | { readonly kind: "watch"; readonly topic: Topic }
   | { readonly kind: "neighbors" | "forward-drops" }

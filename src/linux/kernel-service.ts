@@ -55,7 +55,7 @@ const answer = (executor: Executor, request: KernelRequest): KernelReply => {
         };
       }
       case "observe":
-        return { id, errors: [], observed: observe(namespaces, request.namespace) };
+        return { id, errors: [], observed: observe(namespaces, request.namespace, request.of) };
       case "entries":
         return { id, errors: [], entries: neighborEntries(namespaces, request.namespace) };
       case "lookup":

@@ -5,6 +5,7 @@ import type { ForwardDrop } from "./forward-drops.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
 import type { NamespaceRef, Plan, RouteSpec } from "./plan.ts";
+import type { Redirect } from "./redirect.ts";
 
 /** A link as the kernel shows it. */
 export interface ObservedLink {
@@ -46,10 +47,10 @@ export interface SocketRequest {
   /** 0 lets the kernel choose from `net.ipv4.ip_local_port_range`. */
   readonly port: number;
   /**
-   * Table of a redirect (`nft.redirect`) in the namespace: where it leads to a port of this protocol that is free, that one is
-   * taken and not `port`, so that clients find this socket in the place of an earlier one.
+   * A redirect (`nft.redirect`) in the namespace, of a port of the same address, one for all sockets of a request: where it leads to a port of this protocol that is
+   * free, that one is taken and not `port`, so that clients find this socket in the place of an earlier one.
    */
-  readonly redirectedBy?: string;
+  readonly redirectedBy?: Pick<Redirect, "table" | "port">;
   /**
    * Holds the port: no other program can bind it, and only clients on the loopback device reach it. Failures name the port and
    * who has it.
@@ -69,6 +70,8 @@ export interface OpenedSocket {
   readonly port: number;
   /** Of a held port: the socket's family. */
   readonly family?: Family;
+  /** The redirect that was asked about leads to the sockets of this request, and is just as `nft.redirect` makes it. */
+  readonly redirected?: true;
 }
 
 /** The kernel's table of neighbours of one family, which all namespaces of the host share. */
@@ -112,7 +115,8 @@ export interface Kernel {
   /** Whether a path is a namespace: cheaper than to observe it. */
   isNamespace(path: string): Promise<boolean>;
   /** Undefined where the namespace does not exist (no file, or a file that is no namespace). */
-  observe(namespace: NamespaceRef, signal?: AbortSignal): Promise<Observed | undefined>;
+  /** @param of `addressed` leaves links out that have no address: hundreds of a host's */
+  observe(namespace: NamespaceRef, signal?: AbortSignal, of?: "addressed"): Promise<Observed | undefined>;
   /** The permanent entries of neighbours and forwarding; undefined where there is no such namespace. */
   entries(namespace: NamespaceRef, signal?: AbortSignal): Promise<readonly NeighborEntry[] | undefined>;
   /** Paths of the namespace files in a directory; none where there is no such directory. */

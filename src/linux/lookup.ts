@@ -6,7 +6,7 @@ import { getLink } from "./link-executor.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { addressFamily } from "./netlink/address.ts";
 import { AF, NTF_SELF, nda, RTN_UNICAST, rta, rtm } from "./netlink/constants.ts";
-import { decodeLink, ifinfo } from "./netlink/link.ts";
+import { decodeLink, getLinkRequest } from "./netlink/link.ts";
 import { attribute, attributeU32 } from "./netlink/message.ts";
 import { decodeNeighbor, neighborHeader } from "./netlink/neighbor.ts";
 import { NetlinkError } from "./netlink/netlink-error.ts";
@@ -86,7 +86,7 @@ const neighborRequest = (index: number, query: Exclude<LookupQuery, { kind: "rou
 };
 
 const nameOf = (socket: NetlinkSocket, index: number): { readonly device?: string } => {
-  const found = socket.get({ type: rtm.GETLINK, body: ifinfo({ index }) });
+  const found = socket.get(getLinkRequest(index));
   return found ? { device: decodeLink(found.body).name } : {};
 };
 

@@ -2,7 +2,7 @@ import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { AF, rtm } from "./netlink/constants.ts";
-import { decodeLink, ifinfo } from "./netlink/link.ts";
+import { decodeLink, getLinkRequest } from "./netlink/link.ts";
 import { decodeNeighbor, neighborHeader } from "./netlink/neighbor.ts";
 import type { NamespaceRef } from "./plan.ts";
 
@@ -23,7 +23,7 @@ export const neighborEntries = (
 ): readonly NeighborEntry[] | undefined => {
   if (namespaces.inode(namespace) === undefined) return undefined;
   const socket = namespaces.socket(namespace);
-  const links = socket.dump({ type: rtm.GETLINK, body: ifinfo() }).map(({ body }) => decodeLink(body));
+  const links = socket.dump(getLinkRequest()).map(({ body }) => decodeLink(body));
   const names = new Map(links.map(({ index, name }) => [index, name]));
   return [AF.INET, AF.INET6, AF.BRIDGE].flatMap((family) =>
     socket

@@ -1,22 +1,28 @@
 import type { Observed } from "./kernel.ts";
 import type { Namespaces } from "./namespaces.ts";
 import { addressFamily, decodeAddress } from "./netlink/address.ts";
-import { ifla, RT_TABLE_MAIN, RTEXT_FILTER_SKIP_STATS, RTN_UNICAST, rtm } from "./netlink/constants.ts";
-import { decodeLink, ifinfo } from "./netlink/link.ts";
-import { attributeU32 } from "./netlink/message.ts";
+import { RT_TABLE_MAIN, RTN_UNICAST, rtm } from "./netlink/constants.ts";
+import { decodeLink, getLinkRequest } from "./netlink/link.ts";
 import { decodeRoute } from "./netlink/route.ts";
 import type { NamespaceRef, RouteSpec } from "./plan.ts";
 
-/** Reads a namespace's links, addresses and routes; undefined where there is no such namespace. */
-export const observe = (namespaces: Namespaces, namespace: NamespaceRef): Observed | undefined => {
+/**
+ * Reads a namespace's links, addresses and routes; undefined where there is no such namespace.
+ * @param of `addressed`: links that have an address only
+ */
+export const observe = (namespaces: Namespaces, namespace: NamespaceRef, of?: "addressed"): Observed | undefined => {
   if (namespaces.inode(namespace) === undefined) return undefined;
   const socket = namespaces.socket(namespace);
   const addresses = Map.groupBy(
     socket.dump({ type: rtm.GETADDR, body: Buffer.alloc(8) }).map(({ body }) => decodeAddress(body)),
     ({ index }) => index,
   );
-  const links = socket
-    .dump({ type: rtm.GETLINK, body: Buffer.concat([ifinfo(), attributeU32(ifla.EXT_MASK, RTEXT_FILTER_SKIP_STATS)]) })
+  // An address may have come and its link gone between the two.
+  const found =
+    of === "addressed"
+      ? [...addresses.keys()].flatMap((index) => socket.get(getLinkRequest(index)) ?? [])
+      : socket.dump(getLinkRequest());
+  const links = found
     .map(({ body }) => decodeLink(body))
     .map((link) => ({ ...link, addresses: (addresses.get(link.index) ?? []).map(({ address }) => address) }));
   const names = new Map(links.map(({ index, name }) => [index, name]));

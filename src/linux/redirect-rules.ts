@@ -1,24 +1,24 @@
 import { NetworkError } from "../errors.ts";
 import { errno } from "./libc.ts";
 import { NETLINK_NETFILTER } from "./netlink/nftables.ts";
-import { decodeRedirect, redirectQuery } from "./netlink/redirect.ts";
+import { readRedirect, redirectQuery, type ShownRedirect } from "./netlink/redirect.ts";
 import { NetlinkSocket } from "./netlink/socket.ts";
+import type { Redirect } from "./redirect.ts";
 
-/** The rules of a redirect's table, in the namespace in which the calling thread is; none where there is no such table. */
-export const redirectRules = (table: string): readonly Buffer[] => {
+/** What the rules of a redirect say, in the namespace in which the calling thread is; no ports where there is no such table. */
+export const shownRedirect = (redirect: Pick<Redirect, "table" | "address" | "port">): ShownRedirect => {
   const socket = new NetlinkSocket(NETLINK_NETFILTER);
   try {
-    return socket.dump(redirectQuery(table)).map(({ body }) => body);
+    const rules = socket.dump(redirectQuery(redirect.table)).map(({ body }) => body);
+    return readRedirect(rules, redirect);
   } catch (error) {
-    if (error instanceof NetworkError && error.errno === errno.ENOENT) return [];
+    if (error instanceof NetworkError && error.errno === errno.ENOENT) return { whole: false };
     throw error;
   } finally {
     socket.close();
   }
 };
 
-/** Where such rules lead. */
-export const redirectPorts = (rules: readonly Buffer[]): { readonly udp?: number; readonly tcp?: number } =>
-  Object.fromEntries(
-    rules.flatMap((rule) => decodeRedirect(rule) ?? []).map(({ protocol, port }) => [protocol, port] as const),
-  );
+/** True where what is shown is just this redirect. */
+export const isRedirect = ({ udp, tcp, whole }: ShownRedirect, redirect: Pick<Redirect, "udp" | "tcp">): boolean =>
+  whole && udp === redirect.udp && tcp === redirect.tcp;

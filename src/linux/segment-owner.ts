@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import type { Namespaces } from "./namespaces.ts";
-import { rtm } from "./netlink/constants.ts";
-import { type DecodedLink, decodeLink, ifinfo } from "./netlink/link.ts";
+import { type DecodedLink, decodeLink, getLinkRequest } from "./netlink/link.ts";
 import { namespaceId } from "./netlink/namespace-id.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
 import type { LinkSpec, NamespaceRef } from "./plan.ts";
@@ -59,7 +58,7 @@ export const findSegmentOwner = (
 };
 
 const linksOf = (socket: NetlinkSocket): readonly DecodedLink[] =>
-  socket.dump({ type: rtm.GETLINK, body: ifinfo() }).map(({ body }) => decodeLink(body));
+  socket.dump(getLinkRequest()).map(({ body }) => decodeLink(body));
 
 /** Processes and namespaces may end while they are looked at. */
 const orUndefined = <T>(look: () => T): T | undefined => {

@@ -17,7 +17,8 @@ import {
   socket,
 } from "./libc.ts";
 import { addressFamily } from "./netlink/address.ts";
-import { redirectPorts, redirectRules } from "./redirect-rules.ts";
+import type { ShownRedirect } from "./netlink/redirect.ts";
+import { isRedirect, shownRedirect } from "./redirect-rules.ts";
 
 const backlog = 128;
 
@@ -123,20 +124,19 @@ const holdFirst = (request: SocketRequest): OpenedSocket => {
   throw refusal;
 };
 
-/** Where redirects lead, by table: read once for the sockets of a request. */
-type Redirected = (table: string, protocol: SocketRequest["protocol"]) => number | undefined;
+/** What the redirect says that the sockets of a request are in the way of: read once. */
+type Shown = (request: SocketRequest) => ShownRedirect | undefined;
 
-const readRedirects = (): Redirected => {
-  const known = new Map<string, ReturnType<typeof redirectPorts>>();
-  return (table, protocol) => {
-    const ports = known.get(table) ?? redirectPorts(redirectRules(table));
-    known.set(table, ports);
-    return protocol === "sctp" ? undefined : ports[protocol];
+const readOnce = (): Shown => {
+  let shown: ShownRedirect | undefined;
+  return ({ address, redirectedBy }) => {
+    if (redirectedBy) shown ??= shownRedirect({ ...redirectedBy, address });
+    return redirectedBy && shown;
   };
 };
 
-const openOrHold = (request: SocketRequest, redirected: Redirected): OpenedSocket => {
-  const earlier = request.redirectedBy && redirected(request.redirectedBy, request.protocol);
+const openOrHold = (request: SocketRequest, shown: Shown): OpenedSocket => {
+  const earlier = request.protocol === "sctp" ? undefined : shown(request)?.[request.protocol];
   if (earlier) return openAgain(request, earlier);
   if (!request.hold) return openSocket(request);
   try {
@@ -144,7 +144,7 @@ const openOrHold = (request: SocketRequest, redirected: Redirected): OpenedSocke
   } catch (error) {
     const { bothFamilies, ...hold } = request.hold;
     if (error instanceof NetworkError && error.errno === errno.EAFNOSUPPORT && bothFamilies)
-      return openOrHold({ ...request, address: "0.0.0.0" as Ip, hold }, redirected);
+      return openOrHold({ ...request, address: "0.0.0.0" as Ip, hold }, shown);
     throw explainHeldPort(request, error);
   }
 };
@@ -152,10 +152,16 @@ const openOrHold = (request: SocketRequest, redirected: Redirected): OpenedSocke
 /** Opens sockets in the namespace in which the calling thread is: all, or none. @throws NetworkError `system-call` with errno */
 export const openSockets = (requests: readonly SocketRequest[]): readonly OpenedSocket[] => {
   const opened: OpenedSocket[] = [];
-  const redirected = readRedirects();
+  const shown = readOnce();
   try {
-    for (const request of requests) opened.push(openOrHold(request, redirected));
-    return opened;
+    for (const request of requests) opened.push(openOrHold(request, shown));
+    const portOf = (protocol: "udp" | "tcp"): number =>
+      opened[requests.findIndex((one) => one.redirectedBy && one.protocol === protocol)]?.port ?? 0;
+    const ports = { udp: portOf("udp"), tcp: portOf("tcp") };
+    return opened.map((socket, n) => {
+      const redirect = requests[n] && shown(requests[n]);
+      return redirect && isRedirect(redirect, ports) ? { ...socket, redirected: true } : socket;
+    });
   } catch (error) {
     for (const { fd } of opened) close(fd);
     throw error;

@@ -50,7 +50,7 @@ export interface NamesReport {
 export type ProbeRequest =
   | { readonly do: "open"; readonly order: ProbeOrder }
   /** Begins to ask for names; the report comes when all were answered. */
-  | { readonly do: "ask-names" }
+  | { readonly do: "ask-names"; readonly fresh: boolean }
   | { readonly do: "names" }
   /** Ends probing, waits for what is under way, and counts. */
   | { readonly do: "report" };

@@ -200,10 +200,10 @@ const askNames = async (of: number, freshSockets: boolean): Promise<readonly num
   return [...answers.values()];
 };
 
-const namesReport = async (): Promise<NamesReport> => {
+const namesReport = async (freshToo: boolean): Promise<NamesReport> => {
   const of = 4;
-  const [fresh, kept] = await Promise.all([askNames(of, true), askNames(of, false)]);
-  return { asked: fresh.length, fresh, kept };
+  const [fresh, kept] = await Promise.all([freshToo ? askNames(of, true) : [], askNames(of, false)]);
+  return { asked: kept.length, fresh, kept };
 };
 
 const report = async (): Promise<ProbeReport> => {
@@ -230,7 +230,7 @@ process.on("message", (request: ProbeRequest) => {
         order = request.order;
         return start();
       case "ask-names":
-        names = namesReport();
+        names = namesReport(request.fresh);
         return undefined;
       case "names":
         return names;

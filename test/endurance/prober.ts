@@ -20,8 +20,9 @@ export class Prober {
     return this.#ask<void>({ do: "open", order });
   }
 
-  async askNames(): Promise<void> {
-    await this.#ask({ do: "ask-names" });
+  /** @param fresh also from ports that are new each time, which costs the machine more than the rest of all probes */
+  async askNames(fresh: boolean): Promise<void> {
+    await this.#ask({ do: "ask-names", fresh });
   }
 
   names(): Promise<NamesReport> {

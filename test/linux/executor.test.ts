@@ -2,7 +2,7 @@ import { closeSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { NetworkError } from "../../src/errors.ts";
 import { describe as commandOf } from "../../src/linux/describe.ts";
-import type { Observed } from "../../src/linux/kernel.ts";
+import type { Observed, ObservedLink } from "../../src/linux/kernel.ts";
 import { hostNamespace, inversePlan, type LinkSpec, type Operation, type Plan, plan } from "../../src/linux/plan.ts";
 import { WorkerKernel } from "../../src/linux/worker-kernel.ts";
 import { parseIp } from "../../src/net/ip.ts";
@@ -181,16 +181,18 @@ describe("executor", () => {
   it("gives a redirect's ports to sockets in the place of earlier ones, others where they are taken, and flows follow", async () => {
     const address = parseIp("127.0.0.11");
     const requests = (["udp", "tcp"] as const).map((protocol) => ({
-      ...{ protocol, address, port: 0, redirectedBy: redirect.table },
+      ...{ protocol, address, port: 0, redirectedBy: redirect },
     }));
     const open = async () => {
       const [udp, tcp] = await kernel.openSockets(A, requests);
-      return { udp: udp?.port ?? 0, tcp: tcp?.port ?? 0, fds: [udp?.fd ?? 0, tcp?.fd ?? 0] };
+      const led = [udp?.redirected, tcp?.redirected];
+      return { udp: udp?.port ?? 0, tcp: tcp?.port ?? 0, fds: [udp?.fd ?? 0, tcp?.fd ?? 0], led };
     };
     const lead = ({ udp, tcp }: { readonly udp: number; readonly tcp: number }) =>
       kernel.apply(plan({ op: "nft.redirect", namespace: A, redirect: { ...redirect, udp, tcp } }));
     await kernel.apply(plan({ op: "namespace.add", path: A }));
     const first = await open();
+    expect(first.led).toEqual([undefined, undefined]);
     expect(await lead(first)).toBe(true);
     expect(await lead(first)).toBe(false);
     // A client that asks on and on from the same port.
@@ -204,19 +206,32 @@ describe("executor", () => {
 
     const second = await open();
     expect([second.udp, second.tcp]).toEqual([first.udp, first.tcp]);
+    // The redirect leads to them: nobody need set it.
+    expect(second.led).toEqual([true, true]);
     // These are not closed: others have them when a third one comes.
     const third = await open();
     expect(third.udp).not.toBe(first.udp);
     expect(third.tcp).not.toBe(first.tcp);
+    expect(third.led).toEqual([undefined, undefined]);
     expect(await lead(third)).toBe(true);
     expect(tracked()).toBe("");
     ask();
     expect(tracked()).toContain(`sport=${third.udp}`);
 
     inside(A, "nft", "add", "rule", "ip", redirect.table, "output", "drop");
-    expect(await lead(third)).toBe(true);
+    for (const fd of third.fds) closeSync(fd);
+    const fourth = await open();
+    // Its ports are right, what else is in the table is not.
+    expect(fourth).toMatchObject({ udp: third.udp, tcp: third.tcp, led: [undefined, undefined] });
+    expect(await lead(fourth)).toBe(true);
     expect(inside(A, "nft", "list", "ruleset")).not.toContain("drop");
-    for (const fd of [...second.fds, ...third.fds]) closeSync(fd);
+    const other =
+      'nft list ruleset | sed "s/dport 53/dport 54/" >/run/other.nft; nft flush ruleset; nft -f /run/other.nft';
+    inside(A, "sh", "-ec", `${other}; rm /run/other.nft`);
+    // Alike, but of another port.
+    expect(await lead(fourth)).toBe(true);
+    expect(inside(A, "nft", "list", "ruleset")).not.toContain("dport 54");
+    for (const fd of [...second.fds, ...fourth.fds]) closeSync(fd);
   });
 
   it("sets what is not so, and tells it again only where that is asked for", async () => {
@@ -357,6 +372,11 @@ describe("executor", () => {
       shown.map(({ ifname, mtu, addr_info }) => ({ name: ifname, mtu, n: addr_info.length })),
     );
     expect(observed.routes).toContainEqual({ to: "0.0.0.0/0", via: "10.1.0.9", device: "br0" });
+    const addressed = observed.links.filter(({ addresses }) => addresses.length > 0);
+    expect(addressed.length).toBeLessThan(observed.links.length);
+    const byIndex = (a: ObservedLink, b: ObservedLink) => a.index - b.index;
+    const { links = [], routes } = (await kernel.observe(A, undefined, "addressed")) ?? {};
+    expect([links.toSorted(byIndex), routes]).toEqual([addressed.toSorted(byIndex), observed.routes]);
   });
 
   it("33, 42, moby 44973: says what a kernel lacks, and that a bridge is full", async () => {

@@ -12,6 +12,7 @@ import {
   linkInfo,
   macvlanInfo,
   macvlanMode,
+  RTEXT_FILTER_SKIP_STATS,
   rtm,
   vethInfo,
   vxlanInfo,
@@ -149,10 +150,17 @@ export const encodeBridgePort = (link: number | string, port: BridgePort): Buffe
     ),
   ]);
 
-/** An RTM_GETLINK of one link by its name. */
-export const getLinkRequest = (name: string): { readonly type: number; readonly body: Buffer } => ({
+/** Counters, which nobody reads here, are half of what the kernel says of a link. */
+const withoutCounters = attributeU32(ifla.EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+
+/** An RTM_GETLINK of one link by its name or index; for a dump, of all. */
+export const getLinkRequest = (link?: string | number): { readonly type: number; readonly body: Buffer } => ({
   type: rtm.GETLINK,
-  body: Buffer.concat([ifinfo(), attributeText0(ifla.IFNAME, name)]),
+  body: Buffer.concat([
+    ifinfo(typeof link === "number" ? { index: link } : {}),
+    ...(typeof link === "string" ? [attributeText0(ifla.IFNAME, link)] : []),
+    withoutCounters,
+  ]),
 });
 
 /** Body of an RTM_SETLINK of a link given by index or, where nobody knows its index yet, by name; without changes also of RTM_DELLINK. */

@@ -87,19 +87,21 @@ export const decodeAttributes = (bytes: Buffer): readonly Attribute[] => {
     if (length < 4 || offset + length > bytes.length) throw malformed(`attribute of length ${length}`);
     // The top bits say "nested" and "network byte order".
     const type = bytes.readUInt16LE(offset + 2);
-    attributes.push({
-      type: type & 0x3fff,
-      ...((type & 0x8000) !== 0 && { nested: true }),
-      value: bytes.subarray(offset + 4, offset + length),
-    });
+    const value = bytes.subarray(offset + 4, offset + length);
+    attributes.push(
+      (type & 0x8000) === 0 ? { type: type & 0x3fff, value } : { type: type & 0x3fff, value, nested: true },
+    );
     offset += align(length);
   }
   return attributes;
 };
 
 /** Attributes by type; of repeated ones the last. @throws NetworkError `malformed-netlink` */
-export const attributeMap = (bytes: Buffer): ReadonlyMap<number, Buffer> =>
-  new Map(decodeAttributes(bytes).map(({ type, value }) => [type, value]));
+export const attributeMap = (bytes: Buffer): ReadonlyMap<number, Buffer> => {
+  const map = new Map<number, Buffer>();
+  for (const { type, value } of decodeAttributes(bytes)) map.set(type, value);
+  return map;
+};
 
 export const attribute = (type: number, value: Buffer): Buffer => {
   const bytes = Buffer.alloc(align(4 + value.length));

@@ -111,17 +111,13 @@ export class NetlinkSocket {
   /** One object; undefined where the kernel says that it does not exist. @throws NetlinkError */
   get(request: Request): NetlinkMessage | undefined {
     const sequence = this.#next();
-    send(this.#fd, encodeMessage({ type: request.type, flags: flag.REQUEST | flag.ACK, sequence, body: request.body }));
-    let found: NetlinkMessage | undefined;
+    // Not acknowledged: the object itself, or a refusal, is the answer.
+    send(this.#fd, encodeMessage({ type: request.type, flags: flag.REQUEST, sequence, body: request.body }));
     for (;;) {
       for (const message of this.#receive()) {
         if (message.sequence !== sequence) continue;
-        if (message.type !== nlmsg.ERROR) {
-          found = { ...message, body: Buffer.from(message.body) };
-          continue;
-        }
+        if (message.type !== nlmsg.ERROR) return { ...message, body: Buffer.from(message.body) };
         const { errno: number, text } = parseAck(message);
-        if (number === 0) return found;
         if (number === errno.ENODEV || number === errno.ENOENT || number === errno.ESRCH) return undefined;
         throw new NetlinkError(number, text);
       }
