@@ -453,10 +453,14 @@ describe("paths and methods", () => {
   );
 
   test("healthz answers without touching anything", async () => {
-    expect(await call("GET", "/healthz")).toEqual({ status: 200, type: "application/json", text: '{"status":"ok"}' });
+    expect(await call("GET", "/healthz")).toEqual({
+      status: 200,
+      type: "application/json",
+      text: '{"status":"ok","repairs":0}',
+    });
     fake.kernel.trouble = "the kernel does not answer";
     expect(JSON.parse((await call("GET", "/healthz")).text)).toEqual({
-      ...{ status: "degraded", reasons: ["the kernel does not answer"] },
+      ...{ status: "degraded", reasons: ["the kernel does not answer"], repairs: 0 },
     });
   });
 

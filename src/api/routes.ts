@@ -331,7 +331,7 @@ export const routes: readonly Route[] = [
     method: "GET",
     path: "/healthz",
     status: 200,
-    run: ({ controller: { degraded } }) =>
-      degraded.length === 0 ? { status: "ok" } : { status: "degraded", reasons: degraded },
+    run: ({ controller: { degraded, repairs } }) =>
+      degraded.length === 0 ? { status: "ok", repairs } : { status: "degraded", reasons: degraded, repairs },
   },
 ];

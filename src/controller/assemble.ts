@@ -17,6 +17,7 @@ import { Locks } from "./locks.ts";
 import { bridgedNetworks, ownSubnets } from "./other-programs.ts";
 import { PortPublisher } from "./port-publisher.ts";
 import type { PresenceOptions } from "./presence-keeper.ts";
+import { Repairs } from "./repairs.ts";
 import { State } from "./state.ts";
 import type { GatewayNetwork } from "./way-out.ts";
 import { portFilterParts } from "./wiring.ts";
@@ -46,6 +47,8 @@ export interface LibnetworkOptions {
   /** By which sandboxes get out whose networks have no way out; without it they do not. */
   readonly gateway?: GatewayNetwork;
   readonly presence?: PresenceOptions;
+  /** Milliseconds between two looks at bridges and sandboxes, give or take a fifth; 0 looks at nothing. Default 30,000. */
+  readonly repairEvery?: number;
   /** Tells which endpoints elsewhere packets miss; without it, those that the kernel does not know stay unknown until the next look. */
   readonly misses?: MissWatch;
   /** What people call a node, given its id. */
@@ -74,6 +77,7 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
   const { kernel, probe = hostProbe() } = options;
   const defaultNetwork = options.defaultNetwork ?? "bridge";
   const locks = new Locks();
+  const repairs = new Repairs(log);
   const table = options.firewall === "none" ? undefined : `dnet_${instance}`;
   const context: Context = {
     state,
@@ -115,7 +119,8 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
       subnets: () => ownSubnets(context),
       others: { networks: () => bridgedNetworks(context), probe, defaultNetwork },
     }),
-    firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, table }),
+    firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, repairs, table }),
+    repairs,
   };
   if (table !== undefined) for (const part of portFilterParts(context, table)) context.firewall.register(part);
   if (context.ports) context.firewall.register(context.ports);

@@ -3,13 +3,14 @@ import { badRequest, type NetworkError, noService, notFound } from "../errors.ts
 import type { Ipam } from "../ipam/ipam.ts";
 import type { HostProbe } from "../linux/host-probe.ts";
 import type { Kernel, Observed } from "../linux/kernel.ts";
-import { hostNamespace } from "../linux/plan.ts";
+import { hostNamespace, type Plan } from "../linux/plan.ts";
 import type { Prefix } from "../net/prefix.ts";
 import type { Firewall } from "./firewall-guard.ts";
 import type { HostConditions } from "./host-conditions.ts";
 import type { Locks } from "./locks.ts";
 import type { PortPublisher } from "./port-publisher.ts";
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from "./records.ts";
+import type { Repairs } from "./repairs.ts";
 import type { State } from "./state.ts";
 import { refuseUnreadable } from "./unreadable-record.ts";
 import type { GatewayNetwork } from "./way-out.ts";
@@ -38,6 +39,8 @@ export interface Naming {
   resume(signal?: AbortSignal): Promise<void>;
   /** Tells the name table and the files what an endpoint's record became; undefined where it is gone. */
   changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void>;
+  /** What the kernel has for the sandbox's resolver, where it runs. */
+  plan(sandbox: SandboxRecord): Plan;
   /** Stops the sandbox's resolver. */
   close(sandbox: SandboxRecord): Promise<void>;
   /** Removes the sandbox's directory. */
@@ -80,6 +83,7 @@ export interface Context {
   readonly firewallTable: string | undefined;
   readonly firewall: Firewall;
   readonly conditions: HostConditions;
+  readonly repairs: Repairs;
 }
 
 /** @throws NetworkError `no-driver` (not found), quickly: there is no plugin to wait for */

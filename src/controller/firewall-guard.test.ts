@@ -7,6 +7,7 @@ import { type Operation, plan } from "../linux/plan.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import { FirewallGuard } from "./firewall-guard.ts";
 import { Locks } from "./locks.ts";
+import { Repairs } from "./repairs.ts";
 
 const table = "dnet_0badcafe";
 const network: FirewallNetwork = {
@@ -38,7 +39,7 @@ beforeEach(async () => {
   kernel = new FakeKernel();
   log = [];
   const write = (level: string, message: string) => log.push(`${level} ${message}`);
-  guard = new FirewallGuard({ kernel, locks: new Locks(), log: write, table });
+  guard = new FirewallGuard({ kernel, locks: new Locks(), log: write, repairs: new Repairs(write), table });
   await guard.restore(() => []);
 });
 afterEach(() => vi.useRealTimers());
@@ -152,7 +153,13 @@ it("what watches and what holds connections is asked for once, and again by a re
   const hold = vi.spyOn(refusing, "holdConnections").mockRejectedValueOnce(new Error("no socket"));
   const lines: string[] = [];
   const write = (level: string, message: string) => lines.push(`${level} ${message}`);
-  const other = new FirewallGuard({ kernel: refusing, locks: new Locks(), log: write, table });
+  const other = new FirewallGuard({
+    kernel: refusing,
+    locks: new Locks(),
+    log: write,
+    repairs: new Repairs(write),
+    table,
+  });
   for (let n = 0; n < 3; n++) await other.restore(() => []);
   expect([watch.mock.calls.length, hold.mock.calls.length]).toEqual([2, 2]);
   expect(lines).toEqual([

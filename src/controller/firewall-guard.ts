@@ -11,6 +11,7 @@ import type { ForeignChange, Kernel, TableDifference } from "../linux/kernel.ts"
 import { hostNamespace, type Plan, plan } from "../linux/plan.ts";
 import type { Log } from "./context.ts";
 import type { Locks } from "./locks.ts";
+import type { Repairs } from "./repairs.ts";
 
 /** The host's ruleset as the managers of the model change it. */
 export interface Firewall {
@@ -80,6 +81,7 @@ export class FirewallGuard implements Firewall {
   readonly #kernel: Kernel;
   readonly #locks: Locks;
   readonly #log: Log;
+  readonly #repairs: Repairs;
   readonly #table: string;
   /** What the table holds, by bridge: changed only under the lock. */
   readonly #networks = new Map<string, FirewallNetwork>();
@@ -92,10 +94,17 @@ export class FirewallGuard implements Firewall {
   #watching = false;
   #holding = false;
 
-  constructor(options: { readonly kernel: Kernel; readonly locks: Locks; readonly log: Log; readonly table: string }) {
+  constructor(options: {
+    readonly kernel: Kernel;
+    readonly locks: Locks;
+    readonly log: Log;
+    readonly repairs: Repairs;
+    readonly table: string;
+  }) {
     this.#kernel = options.kernel;
     this.#locks = options.locks;
     this.#log = options.log;
+    this.#repairs = options.repairs;
     this.#table = options.table;
   }
 
@@ -240,7 +249,7 @@ export class FirewallGuard implements Firewall {
       const count = this.#networks.size;
       const expected = `expected ours with ${count} network${count === 1 ? "" : "s"}`;
       const found = differences.map(differenceText).join("; ");
-      this.#log("warning", `found ${found}${by}, ${expected}: replaced, in ${took} ms`);
+      this.#repairs.say("warning", `found ${found}${by}, ${expected}: replaced, in ${took} ms`);
     });
   }
 

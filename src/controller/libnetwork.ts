@@ -41,6 +41,7 @@ import { trace } from "./trace.ts";
 import type { Trace } from "./trace-model.ts";
 import { endpointInfo, networkInfo, sandboxInfo } from "./views.ts";
 import { WayOut } from "./way-out.ts";
+import { WiringKeeper } from "./wiring-keeper.ts";
 
 /** Milliseconds that closing waits for operations under way. */
 const closeDeadline = 10_000;
@@ -55,6 +56,7 @@ export class Libnetwork implements Controller {
   readonly #sandboxes: SandboxManager;
   readonly #presence: Presence;
   readonly #keeper: PresenceKeeper;
+  readonly #wiring: WiringKeeper;
   readonly #wayOut: WayOut;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
@@ -85,6 +87,12 @@ export class Libnetwork implements Controller {
     this.#copy = options.copy;
     const { stores, localStore } = options;
     this.#examiner = new Examiner({ context, presence: this.#presence, stores, localStore, probe: context.probe });
+    this.#wiring = new WiringKeeper(context, {
+      presence: this.#presence,
+      sandboxes: this.#sandboxes,
+      removesOrphans: () => this.#follower?.stale === undefined && !this.#examiner.keepsOrphans,
+      every: options.repairEvery ?? 30_000,
+    });
     const { local, global } = stores;
     this.#synced = async () => local.synced?.();
     // With one store for both scopes this process is the only one that writes it.
@@ -116,6 +124,7 @@ export class Libnetwork implements Controller {
       await libnetwork.#loadGlobal(options.signal);
       await libnetwork.#reconcile(options.signal);
       libnetwork.#keeper.start();
+      await libnetwork.#wiring.start();
       await context.conditions.watch();
       await ensureDefaultNetwork(context, (request) => libnetwork.#networks.create(request));
       context.conditions.lookAtOthers();
@@ -345,6 +354,11 @@ export class Libnetwork implements Controller {
     return trace(this.#context, sandboxId, to, { ...options, ...(signal && { signal }) });
   }
 
+  /** What was put right since the start that others changed. */
+  get repairs(): number {
+    return this.#context.repairs.count;
+  }
+
   get degraded(): readonly string[] {
     return this.#examiner.degraded;
   }
@@ -388,6 +402,7 @@ export class Libnetwork implements Controller {
 
   /** Lets go of what this process holds; what runs in the kernel stays. */
   async #release(): Promise<void> {
+    await this.#wiring.close();
     await this.#keeper.close();
     await this.#context.naming.closeAll();
     this.#context.conditions.close();

@@ -183,6 +183,8 @@ export interface Controller {
   explainPort(port: number, protocol: "tcp" | "udp" | "sctp", signal?: AbortSignal): Promise<FirewallExplanation>;
   /** Why it does less than it should: records lost or unreadable, a store that cannot be written. Empty when all is well. */
   readonly degraded: readonly string[];
+  /** How often something was put right since the start that others changed, or that a crash left. */
+  readonly repairs: number;
   /**
    * Compares store, kernel, files and cluster; changes nothing.
    * @param nodes the cluster as this node sees it

@@ -10,7 +10,8 @@ import type { HostUpstreams, Upstream } from "../dns/upstreams.ts";
 import { badRequest, errorText, noService } from "../errors.ts";
 import { descriptorLimit, freeDescriptors } from "../linux/descriptors.ts";
 import type { Kernel } from "../linux/kernel.ts";
-import { plan } from "../linux/plan.ts";
+import { type Plan, plan } from "../linux/plan.ts";
+import type { Redirect } from "../linux/redirect.ts";
 import { parseIp } from "../net/ip.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { Log, Naming, NamingProblem } from "./context.ts";
@@ -38,6 +39,8 @@ export interface SandboxNamingOptions {
 interface Running {
   readonly view: SandboxView;
   readonly resolver: Resolver | undefined;
+  /** Leads port 53 to the resolver. */
+  readonly redirect: Redirect | undefined;
   /** Writes of the sandbox's hosts file, one after the other. */
   writing: Promise<void>;
 }
@@ -109,25 +112,34 @@ export class SandboxNaming implements Naming {
       this.#writeHosts(sandbox, fresh),
     ]);
     if (opened.status === "rejected") throw opened.reason;
-    const resolver = opened.value;
+    const { resolver, redirect } = opened.value ?? { resolver: undefined, redirect: undefined };
     for (const result of written) {
       if (result.status === "fulfilled") continue;
       await resolver?.close();
       throw result.reason;
     }
-    this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
+    this.#running.set(sandbox.id, { view, resolver, redirect, writing: Promise.resolve() });
   }
 
   async resume(signal?: AbortSignal): Promise<void> {
     await sideBySide([...this.#options.state.sandboxes.values()], async (sandbox) => {
       if (sandbox.host || this.#running.has(sandbox.id)) return;
       const view = this.#table.view(this.#scope(sandbox));
-      const resolver = await this.#resolver(sandbox, view, signal).catch(() => undefined);
-      if (resolver) this.#running.set(sandbox.id, { view, resolver, writing: Promise.resolve() });
+      const opened = await this.#resolver(sandbox, view, signal).catch(() => undefined);
+      if (opened) this.#running.set(sandbox.id, { view, ...opened, writing: Promise.resolve() });
     });
   }
 
-  async #resolver(sandbox: SandboxRecord, view: SandboxView, signal?: AbortSignal): Promise<Resolver> {
+  plan(sandbox: SandboxRecord): Plan {
+    const { redirect } = this.#running.get(sandbox.id) ?? {};
+    return redirect ? plan({ op: "nft.redirect", namespace: this.#options.namespaceOf(sandbox), redirect }) : plan();
+  }
+
+  async #resolver(
+    sandbox: SandboxRecord,
+    view: SandboxView,
+    signal?: AbortSignal,
+  ): Promise<Pick<Running, "resolver" | "redirect">> {
     const { kernel, log } = this.#options;
     const namespace = this.#options.namespaceOf(sandbox);
     requireDescriptors(this.#descriptors, this.#running.size);
@@ -149,14 +161,14 @@ export class SandboxNaming implements Naming {
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
     try {
-      if (udp.redirected && tcp.redirected) return resolver;
       const redirect = resolverRedirect(udp.port, tcp.port);
-      await kernel.apply(plan({ op: "nft.redirect", namespace, redirect }), signal);
+      if (!udp.redirected || !tcp.redirected)
+        await kernel.apply(plan({ op: "nft.redirect", namespace, redirect }), signal);
+      return { resolver, redirect };
     } catch (error) {
       await resolver.close();
       throw error;
     }
-    return resolver;
   }
 
   /** Undefined where no network of the sandbox has a way out: an internal network leaks nothing through us (CVE-2024-29018). */

@@ -3,6 +3,7 @@ import type { ObservedLink } from "../linux/kernel.ts";
 import { hostNamespace, type NamespaceRef, type Operation, type Plan, plan } from "../linux/plan.ts";
 import { type Context, idOfMark, isHere, markOf } from "./context.ts";
 import { Presence } from "./presence.ts";
+import { networkOf, orphanTables, removeTable } from "./table-remains.ts";
 
 /**
  * Removes what a crash or changes elsewhere left of networks that span hosts: namespaces of networks without an endpoint here, ports
@@ -13,24 +14,25 @@ export const removeNetworkRemains = async (
   presence: Presence,
   signal?: AbortSignal,
 ): Promise<void> => {
-  const { host, kernel, namespaceDir, locks, log } = context;
+  const { host, kernel, namespaceDir, locks, log, repairs, state } = context;
   if (!host) return;
   const files = await kernel.namespacesIn(namespaceDir);
   // Sandboxes' own have links that are named by their endpoints, and go with their records.
   const places = files.filter((path) => !/\/([0-9a-f]{12}|default)$/.test(path));
+  const marked = async (namespace: NamespaceRef) => {
+    const links = (await kernel.observe(namespace, signal))?.links ?? [];
+    return Map.groupBy(links, ({ alias }) => idOfMark(context, alias));
+  };
   for (const namespace of host.overlayHostMode ? [hostNamespace, ...places] : places) {
-    const observed = await kernel.observe(namespace, signal);
-    const marked = (observed?.links ?? []).flatMap((link) => {
-      const id = idOfMark(context, link.alias);
-      return id === undefined ? [] : [{ id, link }];
-    });
-    for (const [id, found] of Map.groupBy(marked, (each) => each.id)) {
-      const links = found.map(({ link }) => link);
-      await locks.hold([Presence.lock(id)], async () => {
-        const work = remainsPlan(context, presence, { id, namespace, links });
-        if (work.length === 0) return;
-        const names = links.map(({ name }) => name).join(", ");
-        log("info", `found ${names} of ours in ${namespace}, expected none: removed`);
+    for (const [id, links] of await marked(namespace)) {
+      if (id === undefined || remainsPlan(context, presence, { id, namespace, links }).length === 0) continue;
+      await locks.hold([Presence.lock(state.endpoints.get(id)?.network ?? id)], async () => {
+        // Whoever was removing them is done.
+        const now = (await marked(namespace)).get(id) ?? [];
+        const work = remainsPlan(context, presence, { id, namespace, links: now });
+        if (now.length === 0 || work.length === 0) return;
+        const names = now.map(({ name }) => name).join(", ");
+        repairs.say("info", `found ${names} of ours in ${namespace}, expected none: removed`);
         try {
           await kernel.teardown(work);
         } catch (error) {
@@ -38,6 +40,26 @@ export const removeNetworkRemains = async (
         }
       });
     }
+  }
+  await removeTableRemains(context, signal);
+};
+
+/** A crash came between the end of a namespace and that of its table. */
+const removeTableRemains = async (context: Context, signal?: AbortSignal): Promise<void> => {
+  const { kernel, locks, log, repairs, state } = context;
+  try {
+    for (const table of await orphanTables(context, signal)) {
+      const prefix = networkOf(table) ?? "";
+      const network = [...state.networks.keys()].find((id) => id.startsWith(prefix)) ?? prefix;
+      await locks.hold([Presence.lock(network)], async () => {
+        // Whoever was removing it is done.
+        if (!(await orphanTables(context, signal)).includes(table)) return;
+        repairs.say("info", `found table ${table} of ours, expected none: removed`);
+        await kernel.teardown(plan(removeTable(table)));
+      });
+    }
+  } catch (error) {
+    log("error", `could not remove tables of networks that are not here: ${errorText(error)}`);
   }
 };
 

@@ -101,7 +101,7 @@ export class PresenceKeeper implements PresenceListener {
   }
 
   #report({ name }: NetworkRecord, { missing, foreign, idle, expected }: EntryDifference): void {
-    const { log } = this.#context;
+    const { log, repairs } = this.#context;
     if (idle.length > 0) log("debug", `network ${name}: ${idle.length} entries were not used for long: removed`);
     const parts = [
       missing[0] && `no ${missing.length} of them (first: ${narrate(missing[0])})`,
@@ -109,12 +109,12 @@ export class PresenceKeeper implements PresenceListener {
     ].filter(Boolean);
     if (parts.length === 0) return;
     const what = `expected ${expected} entries of endpoints on other hosts`;
-    log("warning", `network ${name}: found ${parts.join(" and ")}, ${what}: repaired`);
+    repairs.say("warning", `network ${name}: found ${parts.join(" and ")}, ${what}: repaired`);
   }
 
   /** Links that somebody removed or set down, and with them what was made on them. */
   async #repairLinks(network: NetworkRecord, namespace: string): Promise<void> {
-    const { firewall, kernel, log, state } = this.#context;
+    const { firewall, kernel, repairs, state } = this.#context;
     const work = this.#presence.plan(network);
     const observed = await kernel.observe(namespace);
     const up = new Set(observed?.links.filter((link) => link.up).map(({ name }) => name));
@@ -124,7 +124,7 @@ export class PresenceKeeper implements PresenceListener {
         : [],
     );
     if (absent.length === 0) return;
-    log("warning", `network ${network.name}: found no ${absent.join(", ")} that is up, expected it: made anew`);
+    repairs.say("warning", `network ${network.name}: found no ${absent.join(", ")} that is up, expected it: made anew`);
     const wiring = state.endpointsOf(network.id).flatMap((endpoint): readonly Plan[] => {
       const sandbox = isHere(this.#context, endpoint) ? state.sandboxes.get(endpoint.sandbox?.id ?? "") : undefined;
       return sandbox ? [attachmentOf(this.#context, endpoint, sandbox).attach] : [];
@@ -191,13 +191,13 @@ export class PresenceKeeper implements PresenceListener {
   }
 
   async #install(network: NetworkRecord, endpoint: EndpointRecord): Promise<void> {
-    const { kernel, log, nodeName, state } = this.#context;
+    const { kernel, log, nodeName, repairs, state } = this.#context;
     const work = this.#presence.peerPlan(endpoint);
     if (work.length === 0) return;
     await kernel.apply(work);
     const what = `the way to ${endpoint.name} on node ${nodeName(endpoint.sandbox?.node ?? "")}`;
     if (!this.#presence.isOnDemand(network.id)) {
-      log("warning", `network ${network.name}: found no entry for ${what}, expected one: added`);
+      repairs.say("warning", `network ${network.name}: found no entry for ${what}, expected one: added`);
       return;
     }
     log("debug", `network ${network.name}: installed ${what}`);

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { segmentDriver } from "../../test/fakes/segment-driver.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
+import { overlayDriver } from "../drivers/overlay/overlay-driver.ts";
 import type { Operation } from "../linux/plan.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
@@ -391,6 +392,35 @@ it("the default route goes to the highest priority, and back when it leaves", as
   expect(route()).toBe("eth2");
   await a.libnetwork.detach(endpoints[2] ?? "", sandbox);
   expect(route()).toBe("eth0");
+});
+
+it("a table of a network that has no endpoint here goes at the start", async () => {
+  const global = new MemoryStore();
+  const a = await openController({
+    stores: { local: new MemoryStore(), global },
+    drivers: [overlayDriver(), bridgeDriver()],
+    place: { vtep: parseIp("172.17.0.3") },
+  });
+  opened.push(a);
+  const [here, elsewhere] = [
+    await a.libnetwork.createNetwork({ name: "here", driver: "overlay" }),
+    await a.libnetwork.createNetwork({ name: "elsewhere", driver: "overlay" }),
+  ];
+  await attached(a, here.id, "c1");
+  await a.libnetwork.close();
+  const table = ({ id }: { readonly id: string }) => `inet dnet_overlay_${id.slice(0, 10)}`;
+  // The daemon was killed between the end of a namespace and that of its table; and one whose record is gone.
+  a.probe.tableNames.push(table(here), table(elsewhere), table({ id: "0123456789" }), "inet filter");
+  const before = a.kernel.applied.length;
+  await a.reopen();
+  const removed = a.kernel.applied
+    .slice(before)
+    .flatMap((operation) => (operation.op === "nft.apply" ? [operation.script] : []))
+    .filter((script) => /delete table inet dnet_overlay_\w+\n$/.test(script));
+  expect(removed.map((script) => script.trim().split("delete table ")[1])).toEqual([
+    table(elsewhere),
+    table({ id: "0123456789" }),
+  ]);
 });
 
 describe("while everything is put right", () => {

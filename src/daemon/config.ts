@@ -47,6 +47,8 @@ const configShape = z.strictObject({
       firewall: z.enum(["nftables", "none"]).optional(),
       /** Seconds for which programs in sandboxes may keep the addresses of names. */
       dnsTtl: z.int().min(0).max(86_400).optional(),
+      /** Seconds between two looks at bridges and sandboxes; 0: what others change stays until the next start. */
+      repair: z.int().min(0).max(3600).optional(),
     })
     .optional(),
   cluster: z

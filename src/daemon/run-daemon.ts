@@ -128,6 +128,7 @@ const serve = async (options: DaemonOptions, config: Config, logger: Logger): Pr
       ...(daemon.execRoot !== undefined && { execRoot: daemon.execRoot }),
       ...(daemon.firewall !== undefined && { firewall: daemon.firewall }),
       ...(daemon.dnsTtl !== undefined && { dnsTtl: daemon.dnsTtl }),
+      ...(daemon.repair !== undefined && { repairEvery: daemon.repair * 1_000 }),
       ...(daemon.defaultNetwork !== undefined && { defaultNetwork: daemon.defaultNetwork }),
       ...(daemon.defaultDriver !== undefined && { defaultDriver: daemon.defaultDriver }),
       ...(store && { globalStore: store }),

@@ -11,7 +11,8 @@ import type {
   TableDifference,
 } from "../linux/kernel.ts";
 import type { NeighborEntry } from "../linux/neighbor-entries.ts";
-import type { NamespaceRef, Plan } from "../linux/plan.ts";
+import type { LinkLoss } from "../linux/netlink/link-loss.ts";
+import type { NamespaceRef, Operation, Plan } from "../linux/plan.ts";
 import { WorkerKernel, type WorkerKernelOptions } from "../linux/worker-kernel.ts";
 import { atRead, betweenAsync, type FaultError, type Faults } from "./faults.ts";
 
@@ -37,7 +38,7 @@ export class FaultyKernel extends WorkerKernel {
     this.#faults = faults;
   }
 
-  override apply(plan: Plan, signal?: AbortSignal): Promise<boolean> {
+  override apply(plan: Plan, signal?: AbortSignal): Promise<readonly Operation[]> {
     return plan.length === 0 ? super.apply(plan, signal) : this.#change("apply", () => super.apply(plan, signal));
   }
 
@@ -83,6 +84,10 @@ export class FaultyKernel extends WorkerKernel {
     onChange: (change: ForeignChange) => void,
   ): Promise<() => void> {
     return this.#change("watch tables", () => super.watchTables(isOurs, onChange), stop);
+  }
+
+  override watchLinks(mark: string, onLoss: (loss: LinkLoss | undefined) => void): Promise<() => void> {
+    return this.#change("watch links", () => super.watchLinks(mark, onLoss), stop);
   }
 
   override watchRoutes(onChange: () => void): Promise<() => void> {

@@ -4,7 +4,8 @@ import type { InterfaceAddress } from "../net/prefix.ts";
 import type { ForwardDrop } from "./forward-drops.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
-import type { NamespaceRef, Plan, RouteSpec } from "./plan.ts";
+import type { LinkLoss } from "./netlink/link-loss.ts";
+import type { NamespaceRef, Operation, Plan, RouteSpec } from "./plan.ts";
 import type { Redirect } from "./redirect.ts";
 
 /** A link as the kernel shows it. */
@@ -106,10 +107,10 @@ export interface Kernel {
   /**
    * Applies the operations in order; when one fails, undoes those before it in reverse and throws.
    * Adding what is there in the same form and deleting what is not there succeed: plans may be repeated.
-   * @returns true where something had to change
+   * @returns the operations that had to change something, in order
    * @throws NetworkError with errno, the kernel's extended ACK text and the command that is equivalent to the failed operation
    */
-  apply(plan: Plan, signal?: AbortSignal): Promise<boolean>;
+  apply(plan: Plan, signal?: AbortSignal): Promise<readonly Operation[]>;
   /** Applies every operation whatever fails before it; throws one AggregateError of all failures at the end. */
   teardown(plan: Plan, signal?: AbortSignal): Promise<void>;
   /** Whether a path is a namespace: cheaper than to observe it. */
@@ -147,6 +148,11 @@ export interface Kernel {
    * @throws NetworkError where the kernel knows no tables with an owner (before Linux 5.12)
    */
   holdConnections(table: string): Promise<() => void>;
+  /**
+   * Tells of the host's links of a mark that went, went down or lost their bridge, and of addresses that went, whoever caused it;
+   * undefined: some were missed. @returns what ends it
+   */
+  watchLinks(mark: string, onLoss: (loss: LinkLoss | undefined) => void): Promise<() => void>;
   /** Tells of every change of the host's routes, ours included, without polling. @returns what ends it */
   watchRoutes(onChange: () => void): Promise<() => void>;
   neighborTables(signal?: AbortSignal): Promise<readonly NeighborTable[]>;

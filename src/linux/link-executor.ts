@@ -63,7 +63,7 @@ export class LinkExecutor {
     const socket = this.#namespaces.socket(namespace);
     switch (operation.op) {
       case "link.add":
-        return this.#add(namespace, operation.link) ? operation : undefined;
+        return this.#add(operation);
       case "link.delete": {
         const found = getLink(socket, operation.name);
         // A link of that name with another mark is not the one we made.
@@ -99,12 +99,14 @@ export class LinkExecutor {
     this.#namespaces.socket(namespace).request({ type: rtm.DELLINK, body });
   }
 
-  #add(namespace: NamespaceRef, link: LinkSpec): boolean {
+  /** @returns what of a link that is there had to be changed, in place of the operation */
+  #add(operation: Extract<LinkOperation, { op: "link.add" }>): Operation | undefined {
+    const { namespace, link } = operation;
     const found = getLink(this.#namespaces.socket(namespace), link.name);
-    if (found) return this.#adopt(namespace, link, found);
+    if (found) return this.#adopt(operation, found);
     if (link.kind === "vxlan") this.#makeSegment(namespace, link);
     else this.#make(namespace, link);
-    return true;
+    return operation;
   }
 
   #make(namespace: NamespaceRef, link: LinkSpec): void {
@@ -169,8 +171,9 @@ export class LinkExecutor {
     }
   }
 
-  /** A link that is there already must be ours and of the same kind; its settings are made right. @returns false: nothing to undo */
-  #adopt(namespace: NamespaceRef, link: LinkSpec, found: DecodedLink): boolean {
+  /** A link that is there already must be ours and of the same kind; its settings are made right. */
+  #adopt(operation: Extract<LinkOperation, { op: "link.add" }>, found: DecodedLink): Operation | undefined {
+    const { namespace, link } = operation;
     if (found.kind !== link.kind || (found.alias !== link.alias && !cutShort(namespace, link, found))) {
       const owner = found.alias === undefined ? "has no mark of ours" : `is marked ${JSON.stringify(found.alias)}`;
       throw forbidden("foreign-link", `link ${link.name} exists already and ${owner}`, {
@@ -180,7 +183,7 @@ export class LinkExecutor {
     }
     if (this.#mustBeMadeAnew(link, found)) {
       this.#delete(namespace, found.index);
-      return this.#add(namespace, link);
+      return this.#add(operation);
     }
     const { alias, mtu, mac, master, up } = link;
     const wanted: LinkChange = {
@@ -195,7 +198,7 @@ export class LinkExecutor {
     const port = link.bridgePort && { type: rtm.NEWLINK, body: encodeBridgePort(found.index, link.bridgePort) };
     const requests = [...(Object.keys(set).length > 0 ? [change] : []), ...(port ? [port] : [])];
     if (requests.length > 0) this.#namespaces.socket(namespace).request(...requests);
-    return false;
+    return Object.keys(set).length > 0 ? { op: "link.set", namespace, name: link.name, set } : undefined;
   }
 
   /** What cannot be changed is not as it should be. */

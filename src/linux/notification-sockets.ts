@@ -18,6 +18,7 @@ const address = (groups: number): Buffer => {
 const topics = {
   ruleset: { family: NETLINK_NETFILTER, groups: groupNftables },
   routes: { family: 0, groups: 0x40 | 0x400 },
+  links: { family: 0, groups: 0x1 | 0x10 | 0x100 },
 } as const;
 export type Topic = keyof typeof topics;
 

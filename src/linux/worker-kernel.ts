@@ -18,6 +18,7 @@ import type {
 import type { ErrorData, KernelProgress, KernelReply, KernelRequest } from "./kernel-messages.ts";
 import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
+import { type LinkLoss, linkLosses } from "./netlink/link-loss.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
 import { NSFS_MAGIC } from "./nsfs.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
@@ -35,6 +36,10 @@ const workerUrl = (): URL => {
   const ending = /worker-kernel(\.[jt]s)$/.exec(import.meta.url)?.[1] ?? ".cjs";
   return new URL(`./kernel-worker${ending}`, import.meta.url);
 };
+
+/** Operations of a plan come as their places in it. */
+const operationsOf = (plan: Plan, done: readonly (number | Operation)[]): readonly Operation[] =>
+  done.flatMap((one) => (typeof one === "number" ? (plan[one] ?? []) : one));
 
 const toError = ({ kind, code, message, hint, errno }: ErrorData): NetworkError =>
   new NetworkError(kind, code, message, {
@@ -87,11 +92,11 @@ export class WorkerKernel implements Kernel {
     return this.#hangWatch.hangs ? kernelHangs().message : undefined;
   }
 
-  async apply(plan: Plan, signal?: AbortSignal): Promise<boolean> {
-    if (plan.length === 0) return false;
+  async apply(plan: Plan, signal?: AbortSignal): Promise<readonly Operation[]> {
+    if (plan.length === 0) return [];
     const { errors, done = [] } = await this.#ask({ kind: "apply", plan }, signal);
     if (errors[0]) throw toError(errors[0]);
-    return done.length > 0;
+    return operationsOf(plan, done);
   }
 
   async teardown(plan: Plan, signal?: AbortSignal): Promise<void> {
@@ -179,6 +184,14 @@ export class WorkerKernel implements Kernel {
     };
   }
 
+  async watchLinks(mark: string, onLoss: (loss: LinkLoss | undefined) => void): Promise<() => void> {
+    listenForReadable();
+    const fd = await this.#descriptor({ kind: "watch", topic: "links" });
+    return readDatagrams(fd, (bytes) => {
+      for (const loss of bytes ? linkLosses(bytes, mark) : [undefined]) onLoss(loss);
+    });
+  }
+
   async watchRoutes(onChange: () => void): Promise<() => void> {
     listenForReadable();
     return readDatagrams(await this.#descriptor({ kind: "watch", topic: "routes" }), onChange);
@@ -242,10 +255,7 @@ export class WorkerKernel implements Kernel {
       worker.postMessage({ ...request, id });
     });
     const plan = "plan" in request ? request.plan : [];
-    for (const done of reply.done ?? []) {
-      const operation = typeof done === "number" ? plan[done] : done;
-      if (operation) this.#onOperation(operation, "done");
-    }
+    for (const operation of operationsOf(plan, reply.done ?? [])) this.#onOperation(operation, "done");
     for (const operation of reply.undone ?? []) this.#onOperation(operation, "undone");
     return reply;
   }

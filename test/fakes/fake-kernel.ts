@@ -12,6 +12,7 @@ import type {
 } from "../../src/linux/kernel.ts";
 import type { NeighborEntry } from "../../src/linux/neighbor-entries.ts";
 import type { NeighborOperation } from "../../src/linux/neighbor-executor.ts";
+import type { LinkLoss } from "../../src/linux/netlink/link-loss.ts";
 import {
   hostNamespace,
   inversePlan,
@@ -31,8 +32,9 @@ export interface FakeLink {
   readonly peer?: { readonly name: string; readonly namespace: string };
 }
 
-/** What else is in a namespace: what `route.add` and `address.add` left there. */
+/** What else is in a namespace: what `route.add`, `address.add` and `sysctl.set` left there. */
 interface Contents {
+  readonly sysctls: Map<string, string>;
   readonly routes: Map<string, string>;
   readonly addresses: Map<string, Set<string>>;
 }
@@ -56,7 +58,7 @@ export class FakeKernel implements Kernel {
   /** What links of the host were made of, for `observe`. */
   readonly #specs = new Map<string, LinkSpec>();
 
-  async apply(plan: Plan): Promise<boolean> {
+  async apply(plan: Plan): Promise<readonly Operation[]> {
     const done: Operation[] = [];
     try {
       for (const operation of plan) {
@@ -70,7 +72,7 @@ export class FakeKernel implements Kernel {
       }
       throw error;
     }
-    return done.length > 0;
+    return done;
   }
 
   async teardown(plan: Plan): Promise<void> {
@@ -141,6 +143,12 @@ export class FakeKernel implements Kernel {
         addresses.set(operation.device, known);
         if (known.has(operation.address)) return false;
         known.add(operation.address);
+        return true;
+      }
+      case "sysctl.set": {
+        const { sysctls } = this.#inside(operation.namespace);
+        if (sysctls.get(operation.key) === operation.value) return false;
+        sysctls.set(operation.key, operation.value);
         return true;
       }
       case "address.delete":
@@ -241,7 +249,7 @@ export class FakeKernel implements Kernel {
   #inside(namespace: string): Contents {
     let contents = this.#contents.get(namespace);
     if (!contents) {
-      contents = { routes: new Map(), addresses: new Map() };
+      contents = { routes: new Map(), addresses: new Map(), sysctls: new Map() };
       this.#contents.set(namespace, contents);
     }
     return contents;
@@ -359,6 +367,18 @@ export class FakeKernel implements Kernel {
   changeRoutes(routes: readonly RouteSpec[]): void {
     this.foreignRoutes = routes;
     for (const tell of this.#routeWatchers) tell();
+  }
+
+  readonly #linkWatchers = new Set<(loss: LinkLoss | undefined) => void>();
+
+  /** Somebody else takes something away. */
+  lose(loss: LinkLoss | undefined): void {
+    for (const tell of this.#linkWatchers) tell(loss);
+  }
+
+  async watchLinks(_mark: string, onLoss: (loss: LinkLoss | undefined) => void): Promise<() => void> {
+    this.#linkWatchers.add(onLoss);
+    return () => this.#linkWatchers.delete(onLoss);
   }
 
   async watchRoutes(onChange: () => void): Promise<() => void> {

@@ -1,5 +1,6 @@
 import type { Naming, NamingProblem } from "../../src/controller/context.ts";
 import type { EndpointRecord, SandboxRecord } from "../../src/controller/records.ts";
+import { type Plan, plan } from "../../src/linux/plan.ts";
 
 /** Names and files of sandboxes, in memory. */
 export class FakeNaming implements Naming {
@@ -14,6 +15,9 @@ export class FakeNaming implements Naming {
     this.running.add(sandbox.id);
   }
   async resume(): Promise<void> {}
+  plan(): Plan {
+    return plan();
+  }
   async changed(endpoint: EndpointRecord | undefined, before: EndpointRecord | undefined): Promise<void> {
     this.changes.push([endpoint, before]);
   }

@@ -189,7 +189,9 @@ describe("executor", () => {
       return { udp: udp?.port ?? 0, tcp: tcp?.port ?? 0, fds: [udp?.fd ?? 0, tcp?.fd ?? 0], led };
     };
     const lead = ({ udp, tcp }: { readonly udp: number; readonly tcp: number }) =>
-      kernel.apply(plan({ op: "nft.redirect", namespace: A, redirect: { ...redirect, udp, tcp } }));
+      kernel
+        .apply(plan({ op: "nft.redirect", namespace: A, redirect: { ...redirect, udp, tcp } }))
+        .then((done) => done.length > 0);
     await kernel.apply(plan({ op: "namespace.add", path: A }));
     const first = await open();
     expect(first.led).toEqual([undefined, undefined]);
@@ -243,11 +245,11 @@ describe("executor", () => {
     );
     const set = { up: true, mtu: 1400 };
     const change = { op: "link.set", namespace: A, name: "br0", set } as const;
-    expect(await kernel.apply(plan(change))).toBe(true);
-    expect(await kernel.apply(plan(change))).toBe(false);
-    expect(await kernel.apply(plan({ ...change, again: true }))).toBe(true);
+    expect(await kernel.apply(plan(change))).toEqual([change]);
+    expect(await kernel.apply(plan(change))).toEqual([]);
+    expect(await kernel.apply(plan({ ...change, again: true }))).toHaveLength(1);
     inside(A, "ip", "link", "set", "br0", "mtu", "1300");
-    expect(await kernel.apply(plan(change))).toBe(true);
+    expect(await kernel.apply(plan(change))).toEqual([change]);
     expect(inside(A, "ip", "-o", "link", "show", "br0")).toMatch(/UP.* mtu 1400 /);
   });
 

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { FirewallGuard } from "../../src/controller/firewall-guard.ts";
 import { Locks } from "../../src/controller/locks.ts";
+import { Repairs } from "../../src/controller/repairs.ts";
 import type { FirewallNetwork } from "../../src/linux/firewall.ts";
 import type { TableDifference } from "../../src/linux/kernel.ts";
 import { plan } from "../../src/linux/plan.ts";
@@ -42,7 +43,8 @@ beforeEach(async () => {
   log = [];
   kernel.compared = 0;
   const locks = new Locks();
-  guard = new FirewallGuard({ kernel, locks, log: (level, message) => log.push(`${level} ${message}`), table });
+  const write = (level: string, message: string) => void log.push(`${level} ${message}`);
+  guard = new FirewallGuard({ kernel, locks, log: write, repairs: new Repairs(write), table });
   await guard.restore(() => [network(1), network(2), network(3)]);
 });
 afterEach(async () => {

@@ -93,6 +93,6 @@ describe("dnet gc", () => {
 describe("GET /healthz", () => {
   it("says ok while all is well", async () => {
     const answer = await fetch(`${place.replace("tcp", "http")}/healthz`);
-    expect(await answer.json()).toEqual({ status: "ok" });
+    expect(await answer.json()).toEqual({ status: "ok", repairs: 0 });
   });
 });

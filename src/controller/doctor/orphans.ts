@@ -1,7 +1,7 @@
 import { hostNamespace, type NamespaceRef, type Operation, plan } from "../../linux/plan.ts";
 import { type Context, idOfMark, isHere } from "../context.ts";
+import { orphanTables, removeTable } from "../table-remains.ts";
 import { type Check, type Finding, type Look, repairCommand, Unlooked } from "./check.ts";
-import { tablesOf } from "./networks.ts";
 
 /** Something of ours that no record asks for, and what removes it; nothing where the reconcile does. */
 interface Orphan {
@@ -140,33 +140,13 @@ const directoryOrphans = async ({ context }: Look): Promise<readonly Orphan[]> =
         ],
   );
 
-/** Tables of overlays are named after the network; another daemon of this host may have some that this one knows nothing of. */
-const tableOrphans = async (look: Look): Promise<readonly Orphan[]> => {
-  const { context, presence, probe, signal } = look;
-  if (context.firewallTable === undefined) return [];
-  const present = presence.networks();
-  const wanted = new Set(
-    present.flatMap((network) =>
-      presence.plan(network).flatMap((operation) => (operation.op === "nft.apply" ? tablesOf(operation.script) : [])),
+const tableOrphans = async ({ context, signal }: Look): Promise<readonly Orphan[]> =>
+  (await orphanTables(context, signal)).map((table) =>
+    orphan(
+      "orphan-table",
+      `nftables table ${table}`,
+      "it is there",
+      "packets of a network that uses its VNI anew are dropped",
+      [removeTable(table)],
     ),
   );
-  const tables = await probe.tables(signal);
-  const lonely = !tables.some(
-    (table) => /^inet dnet_[0-9a-f]{8}$/.test(table) && table !== `inet ${context.firewallTable}`,
-  );
-  const known = new Set([...context.state.networks.keys()].map((id) => id.slice(0, 10)));
-  return tables.flatMap((table) => {
-    const id = /^inet dnet_overlay_([0-9a-f]{10})$/.exec(table)?.[1];
-    if (id === undefined || wanted.has(table) || !(lonely || known.has(id)) || context.state.isUnreadable(id))
-      return [];
-    return [
-      orphan(
-        "orphan-table",
-        `nftables table ${table}`,
-        "it is there",
-        "packets of a network that uses its VNI anew are dropped",
-        [{ op: "nft.apply", namespace: hostNamespace, script: `delete table ${table}\n` }],
-      ),
-    ];
-  });
-};

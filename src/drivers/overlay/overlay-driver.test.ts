@@ -161,3 +161,24 @@ describe("what the controller must give", () => {
     expect(() => driver.attach(network(), endpoint("10.0.3.2/24"), sandbox)).toThrow("which host it is on");
   });
 });
+
+describe("remains of a network whose record is gone", () => {
+  const namespace = "/var/run/docker/netns/1-ae0e5b2b78";
+  const remains = (at: string, ...links: readonly { readonly name: string; readonly kind: string }[]) =>
+    present(presence.removeRemains)({ id, mark: `dnet:0badcafe:${id}`, namespace: at, links }, host);
+  const bridge = { name: "br0", kind: "bridge" };
+
+  it("go with their namespace, VXLAN devices first", () => {
+    const plan = remains(namespace, bridge, { name: "vxlan1", kind: "vxlan" });
+    expect(plan.map(({ op }) => op)).toEqual(["link.delete", "namespace.delete", "nft.apply"]);
+    expect(plan[0]).toMatchObject({ name: "vxlan1", namespace });
+  });
+
+  it("are a bridge alone where a removal was cut short", () => {
+    expect(remains(namespace, bridge)).toEqual(remains(namespace, bridge, { name: "vxlan1", kind: "vxlan" }).slice(1));
+  });
+
+  it("are not what is elsewhere", () => {
+    expect(remains("/var/run/docker/netns/555555555555", bridge)).toEqual([]);
+  });
+});

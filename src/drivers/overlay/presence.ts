@@ -2,7 +2,7 @@ import { hostNamespace, type Operation, type Plan, plan } from "../../linux/plan
 import { macFromIp } from "../../net/mac.ts";
 import { addressOf, prefixFamily } from "../../net/prefix.ts";
 import type { DriverHost, DriverNetwork, NetworkRemains } from "../driver.ts";
-import { type Layout, layoutOf, type Segment } from "./layout.ts";
+import { type Layout, layoutOf, namespacePath, type Segment } from "./layout.ts";
 import { filterCreate, filterRemove } from "./member-filter.ts";
 import { overlayMtu } from "./mtu.ts";
 import { vxlanPort } from "./vxlan-port.ts";
@@ -115,14 +115,19 @@ export const presenceRemove = (network: DriverNetwork, host: DriverHost): Plan =
   );
 };
 
-/** The same for a network whose record is gone: its links are found by their mark. */
+/**
+ * The same for a network whose record is gone: its links are found by their mark. A bridge without its VXLAN device is what a removal
+ * left that was cut short.
+ */
 export const presenceRemoveRemains = ({ id, mark, namespace, links }: NetworkRemains, host: DriverHost): Plan => {
-  const ours = links.filter(({ kind }) => kind === "vxlan" || kind === "bridge");
-  if (!ours.some(({ kind }) => kind === "vxlan")) return plan();
-  const inOrder = [...ours].sort((a, b) => Number(b.kind === "vxlan") - Number(a.kind === "vxlan"));
+  const isOwn = namespace === namespacePath({ id }, host);
+  if (!isOwn && !links.some(({ kind }) => kind === "vxlan")) return plan();
+  const remove = (kind: "vxlan" | "bridge"): readonly Operation[] =>
+    links.filter((link) => link.kind === kind).map(({ name }) => ({ op: "link.delete", namespace, name, alias: mark }));
   return plan(
-    ...inOrder.map(({ name }): Operation => ({ op: "link.delete", namespace, name, alias: mark })),
-    ...(namespace === hostNamespace ? [] : [{ op: "namespace.delete", path: namespace } as const]),
+    ...remove("vxlan"),
+    // What is marked goes with the namespace, not before it: it is what the namespace is known by.
+    ...(isOwn ? [{ op: "namespace.delete", path: namespace } as const] : remove("bridge")),
     ...(host.firewall === false ? [] : [filterRemove({ id })]),
   );
 };

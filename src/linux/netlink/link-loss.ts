@@ -1,0 +1,28 @@
+import type { InterfaceAddress } from "../../net/prefix.ts";
+import { decodeAddress } from "./address.ts";
+import { rtm } from "./constants.ts";
+import { decodeLink } from "./link.ts";
+import { decodeMessages } from "./message.ts";
+
+/** What a link of ours lost: itself, its bridge or being up (named by its mark); or an address that went, of whatever link. */
+export type LinkLoss = { readonly mark: string } | { readonly address: InterfaceAddress };
+
+/** struct ifinfomsg: ifi_family. Bridges tell of their ports once more, in words of their own. */
+const isOfBridge = (body: Buffer): boolean => body[0] !== 0;
+
+/**
+ * Losses among the notifications of a datagram. A link is decoded only where the mark is in it: every attachment makes a dozen
+ * notifications.
+ * @param mark what marks of ours begin with
+ * @throws NetworkError `malformed-netlink`
+ */
+export const linkLosses = (bytes: Buffer, mark: string): readonly LinkLoss[] =>
+  decodeMessages(bytes).flatMap(({ type, body }): readonly LinkLoss[] => {
+    if (type === rtm.DELADDR) return [{ address: decodeAddress(body).address }];
+    if ((type !== rtm.NEWLINK && type !== rtm.DELLINK) || isOfBridge(body) || !body.includes(mark)) return [];
+    const { alias, up, kind, master } = decodeLink(body);
+    if (!alias?.startsWith(mark)) return [];
+    // The host's end of a sandbox's pair is a bridge's port as long as it is there.
+    const whole = type === rtm.NEWLINK && up && (kind !== "veth" || master !== undefined);
+    return whole ? [] : [{ mark: alias }];
+  });
