@@ -7,7 +7,8 @@ let daemon: DaemonProcess | undefined;
 
 beforeAll(() => {
   enterOwnHost();
-  writeFileSync("/run/libnetwork.toml", "");
+  // What is taken away is put back by hand.
+  writeFileSync("/run/libnetwork.toml", "[daemon]\nrepair = 0\n");
 });
 afterEach(async () => {
   await daemon?.stop("SIGKILL");
