@@ -24,8 +24,8 @@ export const removeNetworkRemains = async (
     return Map.groupBy(links, ({ alias }) => idOfMark(context, alias));
   };
   for (const namespace of host.overlayHostMode ? [hostNamespace, ...places] : places) {
-    for (const [id, links] of await marked(namespace)) {
-      if (id === undefined || remainsPlan(context, presence, { id, namespace, links }).length === 0) continue;
+    for (const id of (await marked(namespace)).keys()) {
+      if (id === undefined || isWanted(context, presence, id)) continue;
       await locks.hold([Presence.lock(state.endpoints.get(id)?.network ?? id)], async () => {
         // Whoever was removing them is done.
         const now = (await marked(namespace)).get(id) ?? [];
@@ -63,19 +63,25 @@ const removeTableRemains = async (context: Context, signal?: AbortSignal): Promi
   }
 };
 
+/** A record says that what carries this id is on this host; so does one that cannot be read, of a newer version perhaps. */
+const isWanted = ({ state, instance }: Context, presence: Presence, id: string): boolean => {
+  if (state.isUnreadable(id)) return true;
+  if (state.networks.has(id)) return presence.isPresent(id);
+  const endpoint = state.endpoints.get(id);
+  return endpoint !== undefined && isHere({ instance }, endpoint);
+};
+
 const remainsPlan = (
   context: Context,
   presence: Presence,
   { id, namespace, links }: { id: string; namespace: NamespaceRef; links: readonly ObservedLink[] },
 ): Plan => {
   const { state, drivers, host } = context;
-  // A record that cannot be read, of a newer version perhaps, still wants what was made for it.
-  if (state.isUnreadable(id)) return plan();
+  if (isWanted(context, presence, id)) return plan();
   const network = state.networks.get(id);
   if (network) return presence.leavePlan([network]);
-  const endpoint = state.endpoints.get(id);
   // Links of the host's own namespace are looked after with those of bridge networks.
-  if (!host || namespace === hostNamespace || (endpoint && isHere(context, endpoint))) return plan();
+  if (!host || namespace === hostNamespace) return plan();
   const mark = markOf(context, id);
   for (const driver of drivers.values()) {
     const work = driver.presence?.removeRemains?.({ id, mark, namespace, links }, host) ?? plan();
