@@ -1,3 +1,4 @@
+import { bpf, instruction, swapped } from "./bpf.ts";
 import { attachFilter, bind, close, SO, SOCK, SOL_SOCKET, setsockopt, signalWhenReadable, socket } from "./libc.ts";
 import { AF, rtm } from "./netlink/constants.ts";
 
@@ -6,25 +7,15 @@ const NETLINK_ROUTE = 0;
 const RTNLGRP_NEIGH = 3;
 const bufferSize = 1024 * 1024;
 
-/** struct sock_filter of linux/filter.h. */
-const instruction = (code: number, jt: number, jf: number, k: number): Buffer => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeUInt16LE(code, 0);
-  bytes.writeUInt8(jt, 2);
-  bytes.writeUInt8(jf, 3);
-  bytes.writeUInt32LE(k, 4);
-  return bytes;
-};
-
 /**
  * Lets only misses through, which are the group's only messages of type RTM_GETNEIGH: the thousands of entries that we make
- * ourselves wake nobody. The type is at offset 4 in the host's byte order, and BPF loads in the network's.
+ * ourselves wake nobody. The type is at offset 4.
  */
 const missesOnly = Buffer.concat([
-  instruction(0x28, 0, 0, 4),
-  instruction(0x15, 0, 1, rtm.GETNEIGH << 8),
-  instruction(0x06, 0, 0, 0xffffffff),
-  instruction(0x06, 0, 0, 0),
+  instruction(bpf.loadHalf, 0, 0, 4),
+  instruction(bpf.jumpEqual, 0, 1, swapped(rtm.GETNEIGH)),
+  instruction(bpf.keep, 0, 0, 0xffff_ffff),
+  instruction(bpf.keep, 0, 0, 0),
 ]);
 
 /** Opens a socket that hears of misses in the namespace in which the calling thread is, and signals. @throws NetworkError `system-call` */

@@ -1,4 +1,17 @@
-import { bind, close, recv, SO, SOCK, SOL_SOCKET, send, setsockopt, signalWhenReadable, socket } from "./libc.ts";
+import {
+  attachFilter,
+  bind,
+  close,
+  recv,
+  SO,
+  SOCK,
+  SOL_SOCKET,
+  send,
+  setsockopt,
+  signalWhenReadable,
+  socket,
+} from "./libc.ts";
+import { lossesOnly } from "./link-loss-filter.ts";
 import { AF } from "./netlink/constants.ts";
 import { decodeMessages, parseAck } from "./netlink/message.ts";
 import { NetlinkError } from "./netlink/netlink-error.ts";
@@ -18,8 +31,8 @@ const address = (groups: number): Buffer => {
 const topics = {
   ruleset: { family: NETLINK_NETFILTER, groups: groupNftables },
   routes: { family: 0, groups: 0x40 | 0x400 },
-  links: { family: 0, groups: 0x1 | 0x10 | 0x100 },
-} as const;
+  links: { family: 0, groups: 0x1 | 0x10 | 0x100, filter: lossesOnly },
+} as const satisfies Record<string, { readonly family: number; readonly groups: number; readonly filter?: Buffer }>;
 export type Topic = keyof typeof topics;
 
 /** Bytes of notifications that may wait: thousands of elements of a set in one batch are told one after the other. */
@@ -27,12 +40,13 @@ const room = 4 << 20;
 
 /** A socket that gets a notification of every change; SIGIO says when to read it. */
 export const openNotifications = (topic: Topic): number => {
-  const { family, groups } = topics[topic];
+  const { family, groups, filter }: { family: number; groups: number; filter?: Buffer } = topics[topic];
   const fd = socket(AF.NETLINK, SOCK.RAW, family);
   try {
     const bytes = Buffer.alloc(4);
     bytes.writeInt32LE(room);
     setsockopt(fd, SOL_SOCKET, SO.RCVBUFFORCE, bytes);
+    if (filter) attachFilter(fd, filter);
     bind(fd, address(groups));
     signalWhenReadable(fd);
     return fd;

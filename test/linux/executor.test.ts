@@ -381,6 +381,41 @@ describe("executor", () => {
     expect([links.toSorted(byIndex), routes]).toEqual([addressed.toSorted(byIndex), observed.routes]);
   });
 
+  it("is told of links of a mark and of addresses that go, and of nothing else", async () => {
+    const losses: unknown[] = [];
+    const stop = await kernel.watchLinks("t:", (loss) => losses.push(loss));
+    const bridge = { kind: "bridge", name: "br7", alias: "t:bridge", up: true } as const;
+    const veth = { kind: "veth", name: "v7", alias: "t:port", master: "br7", up: true } as const;
+    const link = (more: LinkSpec): Operation => ({ op: "link.add", namespace: hostNamespace, link: more });
+    try {
+      await kernel.apply(
+        plan(
+          link(bridge),
+          link({ ...veth, peer: { name: "w7", namespace: hostNamespace } }),
+          { op: "address.add", namespace: hostNamespace, device: "br7", address: parseInterfaceAddress("10.7.0.1/24") },
+          link({ kind: "bridge", name: "d7", alias: "another's" }),
+        ),
+      );
+      run("ip", "link", "set", "v7", "mtu", "1400");
+      run("ip", "link", "delete", "d7");
+      const told = async (command: string, ...expected: readonly unknown[]) => {
+        losses.length = 0;
+        run("sh", "-c", command);
+        await eventually(`${command}: told`, () => losses.length > 0);
+        for (const loss of expected) expect(losses).toContainEqual(loss);
+        for (const loss of losses) expect(expected).toContainEqual(loss);
+      };
+      await told("ip link set v7 down; ip link set v7 up", { mark: "t:port" });
+      await told("ip link set v7 nomaster", { mark: "t:port" });
+      await told("ip address delete 10.7.0.1/24 dev br7", { address: "10.7.0.1/24" });
+      await told("ip link set br7 down", { mark: "t:bridge" });
+      await told("ip link delete v7", { mark: "t:port" });
+      await told("ip link delete br7", { mark: "t:bridge" });
+    } finally {
+      stop();
+    }
+  });
+
   it("33, 42, moby 44973: says what a kernel lacks, and that a bridge is full", async () => {
     await kernel.apply(plan({ op: "namespace.add", path: A }));
     const add = (link: LinkSpec): Operation => ({ op: "link.add", namespace: A, link });

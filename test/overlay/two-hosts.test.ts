@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseIp } from "../../src/net/ip.ts";
-import { run, shell } from "../own-host.ts";
+import { eventually, run, shell } from "../own-host.ts";
 import { endpointOf, hostOf, overlayNetwork, peerOf, useLan, wire } from "./lan.ts";
 
 const hosts = useLan(2);
@@ -65,7 +65,8 @@ describe("an overlay network on two hosts", () => {
       [one, a],
       [two, b],
     ]);
-    expect(one.ping(a, "10.0.3.3")).toBe(true);
+    // Links that have just come up may drop what is sent first.
+    await eventually("an answer", () => one.ping(a, "10.0.3.3"));
     const counted = [...two.run("nft", "list", "table", "inet", "senders").matchAll(/counter packets (\d+)/g)];
     const [advertised, others] = counted.map(([, packets]) => Number(packets));
     expect(advertised).toBeGreaterThan(0);

@@ -18,7 +18,11 @@ const isOfBridge = (body: Buffer): boolean => body[0] !== 0;
  */
 export const linkLosses = (bytes: Buffer, mark: string): readonly LinkLoss[] =>
   decodeMessages(bytes).flatMap(({ type, body }): readonly LinkLoss[] => {
-    if (type === rtm.DELADDR) return [{ address: decodeAddress(body).address }];
+    if (type === rtm.DELADDR) {
+      const { address } = decodeAddress(body);
+      // Link-local ones the kernel makes and takes by itself.
+      return address.startsWith("fe80:") ? [] : [{ address }];
+    }
     if ((type !== rtm.NEWLINK && type !== rtm.DELLINK) || isOfBridge(body) || !body.includes(mark)) return [];
     const { alias, up, kind, master } = decodeLink(body);
     if (!alias?.startsWith(mark)) return [];
