@@ -1,7 +1,8 @@
 import { errorText } from "../errors.ts";
 import type { ObservedLink } from "../linux/kernel.ts";
 import { hostNamespace, type NamespaceRef, type Operation, type Plan, plan } from "../linux/plan.ts";
-import { type Context, idOfMark, isHere, markOf } from "./context.ts";
+import { type Context, idOfMark, markOf } from "./context.ts";
+import { isWanted } from "./orphans.ts";
 import { Presence } from "./presence.ts";
 import { networkOf, orphanTables, removeTable } from "./table-remains.ts";
 
@@ -25,7 +26,7 @@ export const removeNetworkRemains = async (
   };
   for (const namespace of host.overlayHostMode ? [hostNamespace, ...places] : places) {
     for (const id of (await marked(namespace)).keys()) {
-      if (id === undefined || isWanted(context, presence, id)) continue;
+      if (id === undefined || isPart(context, presence, id)) continue;
       await locks.hold([Presence.lock(state.endpoints.get(id)?.network ?? id)], async () => {
         // Whoever was removing them is done.
         const now = (await marked(namespace)).get(id) ?? [];
@@ -63,13 +64,9 @@ const removeTableRemains = async (context: Context, signal?: AbortSignal): Promi
   }
 };
 
-/** A record says that what carries this id is on this host; so does one that cannot be read, of a newer version perhaps. */
-const isWanted = ({ state, instance }: Context, presence: Presence, id: string): boolean => {
-  if (state.isUnreadable(id)) return true;
-  if (state.networks.has(id)) return presence.isPresent(id);
-  const endpoint = state.endpoints.get(id);
-  return endpoint !== undefined && isHere({ instance }, endpoint);
-};
+/** What carries this id belongs to a network that has an endpoint here, or to that endpoint. */
+const isPart = (context: Context, presence: Presence, id: string): boolean =>
+  context.state.networks.has(id) ? presence.isPresent(id) : isWanted(context, id);
 
 const remainsPlan = (
   context: Context,
@@ -77,7 +74,7 @@ const remainsPlan = (
   { id, namespace, links }: { id: string; namespace: NamespaceRef; links: readonly ObservedLink[] },
 ): Plan => {
   const { state, drivers, host } = context;
-  if (isWanted(context, presence, id)) return plan();
+  if (isPart(context, presence, id)) return plan();
   const network = state.networks.get(id);
   if (network) return presence.leavePlan([network]);
   // Links of the host's own namespace are looked after with those of bridge networks.

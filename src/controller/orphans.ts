@@ -4,9 +4,10 @@ import { type Context, hostStackPath, idOfMark, isHere } from "./context.ts";
 
 /** What carries our mark, or lies in our directories, and no record wants: a crash came between the record and the rest. */
 
-const isOrphan = ({ state, instance }: Context, id: string): boolean => {
+/** True where a record, or one that cannot be read, says that something with this id in its mark is on this host. */
+export const isWanted = ({ state, instance }: Context, id: string): boolean => {
   const endpoint = state.endpoints.get(id);
-  return !state.networks.has(id) && !(endpoint && isHere({ instance }, endpoint)) && !state.isUnreadable(id);
+  return state.networks.has(id) || state.isUnreadable(id) || (endpoint !== undefined && isHere({ instance }, endpoint));
 };
 
 /** Links of the host. */
@@ -15,10 +16,10 @@ export const removeOrphanLinks = async (context: Context, signal?: AbortSignal):
   const host = await kernel.observe(hostNamespace, signal);
   for (const { name, alias } of host?.links ?? []) {
     const id = idOfMark(context, alias);
-    if (id === undefined || alias === undefined || !isOrphan(context, id)) continue;
+    if (id === undefined || alias === undefined || isWanted(context, id)) continue;
     // Somebody may be about to remove it, or to make it again.
     await locks.hold([`endpoint:${id}`, `network:${id}`], async () => {
-      if (!isOrphan(context, id)) return;
+      if (isWanted(context, id)) return;
       try {
         const done = await kernel.apply(plan({ op: "link.delete", namespace: hostNamespace, name, alias }), signal);
         if (done.length > 0) repairs.say("info", `found link ${name} of ours, expected none: removed`);

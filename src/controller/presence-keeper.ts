@@ -6,6 +6,7 @@ import type { Mac } from "../net/mac.ts";
 import { type Context, isHere } from "./context.ts";
 import { compareEntries, type EntryDifference } from "./peer-entries.ts";
 import { PeerIndex } from "./peer-index.ts";
+import { periodically } from "./periodically.ts";
 import { defaultPeersAhead, Presence, type PresenceListener } from "./presence.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 import type { RecordChanges } from "./state.ts";
@@ -37,8 +38,7 @@ export class PresenceKeeper implements PresenceListener {
   readonly #indexes = new Map<string, PeerIndex>();
   /** What was installed on demand, the longest installed first, by network and MAC: id of the endpoint. */
   readonly #installed = new Map<string, Map<Mac, string>>();
-  #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> = Promise.resolve();
+  #stop: (() => Promise<void>) | undefined;
   #closed = false;
 
   constructor(
@@ -62,13 +62,7 @@ export class PresenceKeeper implements PresenceListener {
 
   /** Begins to look from time to time. */
   start(): void {
-    if (this.#closed) return;
-    const look = async (): Promise<void> => {
-      this.#looking = this.#repairAll();
-      await this.#looking;
-      this.start();
-    };
-    this.#timer = setTimeout(look, this.#every * (0.8 + Math.random() * 0.4)).unref();
+    if (!this.#closed) this.#stop = periodically(this.#every, () => this.#repairAll());
   }
 
   async #repairAll(): Promise<void> {
@@ -215,10 +209,9 @@ export class PresenceKeeper implements PresenceListener {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
     const watches = [...this.#watches.values()];
     this.#watches.clear();
     for (const { abort } of watches) abort.abort();
-    await Promise.all([this.#looking, ...watches.map(({ ended }) => ended)]);
+    await Promise.all([this.#stop?.(), ...watches.map(({ ended }) => ended)]);
   }
 }

@@ -5,7 +5,7 @@ import { removeOrphanLinks, removeOrphanSandboxes } from "./orphans.ts";
 import { portTargets } from "./port-wiring.ts";
 import { Presence } from "./presence.ts";
 import type { PresenceKeeper } from "./presence-keeper.ts";
-import { keys, type NetworkRecord } from "./records.ts";
+import { keys } from "./records.ts";
 import { restoreNetwork, restoreSandbox } from "./restore.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
 import { sideBySide } from "./side-by-side.ts";
@@ -34,11 +34,10 @@ export const reconcile = async (
   }
   // Before the whole ruleset is replaced, which has them in it: a client of a published port must not notice.
   context.ports?.load(sandboxesWithPorts(context));
-  const usable = usableNetworks(context, (network, error) =>
-    context.log("error", `could not restore network ${network.name}: ${errorText(error)}`),
-  );
   const parts = () =>
-    usableNetworks(context).flatMap(({ network, driver }) => driver.firewall(driverNetwork(context, network)) ?? []);
+    [...context.state.networks.values()].flatMap(
+      (network) => usableDriver(context, network)?.firewall(driverNetwork(context, network)) ?? [],
+    );
   // Protection that cannot be installed is no reason to go on: an error here ends the start.
   await context.firewall.restore(parts, signal);
   if (complete && !keepOrphans) {
@@ -48,7 +47,7 @@ export const reconcile = async (
   }
   // Operations and what other nodes do go on beside this: what has gone since it was listed is not made anew.
   const restoration = { context, sandboxes, thorough: true, signal };
-  for (const { network } of usable) await restoreNetwork(restoration, network);
+  for (const network of [...context.state.networks.values()]) await restoreNetwork(restoration, network);
   for (const network of presence.networks()) {
     const what = `restore network ${network.name} on this host`;
     await context.locks.hold([Presence.lock(network.id)], async () => {
@@ -61,16 +60,6 @@ export const reconcile = async (
   await sideBySide([...context.state.sandboxes.values()], (sandbox) => restoreSandbox(restoration, sandbox));
   if (!keepOrphans) await removeOrphanSandboxes(context);
 };
-
-/** A network whose driver is not loaded or refuses its record is left alone: its links stay, nothing is made. */
-const usableNetworks = (
-  context: Context,
-  onUnusable: (network: NetworkRecord, error: unknown) => void = () => undefined,
-) =>
-  [...context.state.networks.values()].flatMap((network) => {
-    const driver = usableDriver(context, network, (error) => onUnusable(network, error));
-    return driver ? [{ network, driver }] : [];
-  });
 
 const sandboxesWithPorts = (context: Context) =>
   [...context.state.sandboxes.values()].flatMap((sandbox) => {

@@ -16,17 +16,23 @@ export interface Restoration {
 const note = ({ context, thorough }: Restoration, subject: string, done: readonly Operation[]): void =>
   context.repairs.operations(thorough ? "info" : "warning", subject, done);
 
-/** What a network has on this host as long as it exists. What has gone since its record was read is not made anew. */
+/**
+ * What a network has on this host as long as it exists. What has gone since its record was read is not made anew; one whose driver is
+ * not loaded or refuses its record is left alone: its links stay.
+ */
 export const restoreNetwork = async (restoration: Restoration, network: NetworkRecord): Promise<void> => {
-  const { context, signal } = restoration;
+  const { context, signal, thorough } = restoration;
+  const failed = (error: unknown): void =>
+    context.log("error", `could not restore network ${network.name}: ${errorText(error)}`);
   await context.locks.hold([`network:${network.id}`], async () => {
-    const driver = context.state.networks.has(network.id) && usableDriver(context, network);
+    if (!context.state.networks.has(network.id)) return;
+    const driver = usableDriver(context, network, (error) => thorough && failed(error));
     if (!driver) return;
     try {
       const done = await context.kernel.apply(driver.createNetwork(driverNetwork(context, network)), signal);
       note(restoration, `network ${network.name}`, done);
     } catch (error) {
-      context.log("error", `could not restore network ${network.name}: ${errorText(error)}`);
+      failed(error);
     }
   });
 };

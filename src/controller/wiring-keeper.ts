@@ -3,6 +3,7 @@ import type { LinkLoss } from "../linux/netlink/link-loss.ts";
 import { type Context, idOfMark, isHere, markOf } from "./context.ts";
 import { removeNetworkRemains } from "./network-remains.ts";
 import { removeOrphanLinks, removeOrphanSandboxes } from "./orphans.ts";
+import { periodically } from "./periodically.ts";
 import type { Presence } from "./presence.ts";
 import { type Restoration, restoreNetwork, restoreSandbox } from "./restore.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
@@ -25,10 +26,10 @@ export class WiringKeeper {
   readonly #every: number;
   /** Networks and sandboxes to look at soon. */
   readonly #due = new Set<string>();
-  #timer: NodeJS.Timeout | undefined;
+  #stopLooking: (() => Promise<void>) | undefined;
   #soon: NodeJS.Timeout | undefined;
   #notBefore = 0;
-  #stop: (() => void) | undefined;
+  #stopWatching: (() => void) | undefined;
   #looking: Promise<void> = Promise.resolve();
   #closed = false;
 
@@ -52,21 +53,12 @@ export class WiringKeeper {
   async start(): Promise<void> {
     const { kernel, log } = this.#context;
     if (this.#every === 0) return;
-    this.#plan();
+    this.#stopLooking = periodically(this.#every, () => this.#look(() => this.#lookAtAll()));
     try {
-      this.#stop = await kernel.watchLinks(markOf(this.#context, ""), (loss) => this.#lost(loss));
+      this.#stopWatching = await kernel.watchLinks(markOf(this.#context, ""), (loss) => this.#lost(loss));
     } catch (error) {
       log("warning", `links that others remove are not put back before the next look: ${errorText(error)}`);
     }
-  }
-
-  #plan(): void {
-    if (this.#closed) return;
-    const look = async (): Promise<void> => {
-      await this.#look(() => this.#lookAtAll());
-      this.#plan();
-    };
-    this.#timer = setTimeout(look, this.#every * (0.8 + Math.random() * 0.4)).unref();
   }
 
   /** One at a time; a look that fails is followed by the next. */
@@ -134,9 +126,9 @@ export class WiringKeeper {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
     clearTimeout(this.#soon);
-    this.#stop?.();
+    this.#stopWatching?.();
+    await this.#stopLooking?.();
     await this.#looking;
   }
 }

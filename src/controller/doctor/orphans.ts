@@ -1,5 +1,6 @@
 import { hostNamespace, type NamespaceRef, type Operation, plan } from "../../linux/plan.ts";
-import { type Context, idOfMark, isHere } from "../context.ts";
+import { type Context, idOfMark } from "../context.ts";
+import { isWanted } from "../orphans.ts";
 import { orphanTables, removeTable } from "../table-remains.ts";
 import { type Check, type Finding, type Look, repairCommand, Unlooked } from "./check.ts";
 
@@ -51,17 +52,11 @@ const orphan = (
   },
 });
 
-/** True where a record says that something with this id in its mark is on this host. */
-const isWanted = ({ context: { state }, context }: Look, id: string): boolean => {
-  const endpoint = state.endpoints.get(id);
-  return state.networks.has(id) || state.isUnreadable(id) || (endpoint !== undefined && isHere(context, endpoint));
-};
-
 const linkOrphans = async (look: Look, namespace: NamespaceRef): Promise<readonly Orphan[]> => {
   const observed = await look.context.kernel.observe(namespace, look.signal);
   return (observed?.links ?? []).flatMap((link): readonly Orphan[] => {
     const id = idOfMark(look.context, link.alias);
-    if (id === undefined || link.alias === undefined || isWanted(look, id)) return [];
+    if (id === undefined || link.alias === undefined || isWanted(look.context, id)) return [];
     const where = namespace === hostNamespace ? "" : ` in ${namespace}`;
     return [
       orphan(

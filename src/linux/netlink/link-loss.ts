@@ -7,12 +7,8 @@ import { decodeMessages } from "./message.ts";
 /** What a link of ours lost: itself, its bridge or being up (named by its mark); or an address that went, of whatever link. */
 export type LinkLoss = { readonly mark: string } | { readonly address: InterfaceAddress };
 
-/** struct ifinfomsg: ifi_family. Bridges tell of their ports once more, in words of their own. */
-const isOfBridge = (body: Buffer): boolean => body[0] !== 0;
-
 /**
- * Losses among the notifications of a datagram. A link is decoded only where the mark is in it: every attachment makes a dozen
- * notifications.
+ * Losses among the notifications that `lossesOnly` lets through; it knows nothing of marks and kinds.
  * @param mark what marks of ours begin with
  * @throws NetworkError `malformed-netlink`
  */
@@ -23,7 +19,7 @@ export const linkLosses = (bytes: Buffer, mark: string): readonly LinkLoss[] =>
       // Link-local ones the kernel makes and takes by itself.
       return address.startsWith("fe80:") ? [] : [{ address }];
     }
-    if ((type !== rtm.NEWLINK && type !== rtm.DELLINK) || isOfBridge(body) || !body.includes(mark)) return [];
+    if (type !== rtm.NEWLINK && type !== rtm.DELLINK) return [];
     const { alias, up, kind, master } = decodeLink(body);
     if (!alias?.startsWith(mark)) return [];
     // The host's end of a sandbox's pair is a bridge's port as long as it is there.
