@@ -67,6 +67,8 @@ describe("hosts that go", () => {
     await lab.join(3, "c3", ["both"]);
     expect(await lab.address(1, "c3.both")).toBe(address);
     await eventually("c3 is reached", () => lab.reaches(1, "c1", "c3"), patient);
+    // Each host follows by itself: that one knows c3 says nothing of the other.
+    await eventually("c3 is reached from the other host", () => lab.reaches(2, "c2", "c3"), patient);
     expect(await lab.reaches(3, "c3", "c2")).toBe(true);
   });
 
