@@ -225,11 +225,16 @@ export class Presence {
         now: this.#peerOf(state.endpoints.get((after ?? before)?.id ?? "")),
       }))
       .filter(({ old, now }) => !isDeepStrictEqual(old, now));
-    const removals = moved.flatMap(({ old, now }) =>
-      // A host that changes is replaced, without a moment in between.
-      old && (onDemand || !now || !isSameStation(old, now)) ? [peers.remove(view, host, old)] : [],
+    // What moves to another host, and what was published anew with the address it had, is replaced, without a moment in between.
+    const leaves = ({ old, now }: (typeof moved)[number]) => old && (!now || stationOf(old) !== stationOf(now));
+    const heirs = moved.some(leaves) ? byStation(this.#peersOf(network.id)) : byStation([]);
+    const removals = moved.flatMap((change) =>
+      change.old && (onDemand || (leaves(change) && !heirs.has(stationOf(change.old))))
+        ? [peers.remove(view, host, change.old)]
+        : [],
     );
-    const added = moved.flatMap(({ now }) => now ?? []);
+    const next = moved.flatMap(({ old, now }) => [now ?? [], (old && heirs.get(stationOf(old))) ?? []].flat());
+    const added = [...byStation(next).values()];
     const additions = onDemand
       ? []
       : (wasOnDemand ? this.#peersOf(network.id) : added).map((peer) => peers.add(view, host, peer));
@@ -256,8 +261,10 @@ export class Presence {
   }
 }
 
-/** The same addresses, wherever it is. */
-const isSameStation = (a: DriverPeer, b: DriverPeer): boolean =>
-  a.mac === b.mac && isDeepStrictEqual(a.addresses, b.addresses);
+/** What is the same for the same addresses, wherever they are. */
+const stationOf = ({ mac, addresses }: DriverPeer): string => [mac, ...addresses].join(" ");
+
+const byStation = (peers: readonly DriverPeer[]): ReadonlyMap<string, DriverPeer> =>
+  new Map(peers.map((peer) => [stationOf(peer), peer]));
 
 const vtepsOf = (peers: readonly DriverPeer[]): readonly Ip[] => [...new Set(peers.map(({ vtep }) => vtep))].sort();

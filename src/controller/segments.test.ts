@@ -117,6 +117,38 @@ it("a host has a network while an endpoint of it is attached there, with the end
   expect(a.kernel.namespaces.has(path)).toBe(false);
 });
 
+it("an endpoint that was published anew with the address it had is never unknown to a host that follows late", async () => {
+  const global = new MemoryStore();
+  const [a, b] = [await node(global, "172.17.0.3"), await node(global, "172.17.0.4")];
+  const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+  await attached(a, id, "c0");
+  const { endpoint, sandbox } = await attached(b, id, "c1");
+  const mac = "02:42:0a:00:00:03";
+  const ofIt = () =>
+    a.kernel.applied.flatMap((operation) => ("mac" in operation && operation.mac === mac ? [operation.op] : []));
+  await eventually("A knows c1", () => ofIt().length > 0);
+
+  // A is busy with another endpoint while c1 goes and comes back.
+  const apply = a.kernel.apply.bind(a.kernel);
+  const busy = Promise.withResolvers<void>();
+  const held = vi.spyOn(a.kernel, "apply").mockImplementation(async (plan) => {
+    await busy.promise;
+    return apply(plan);
+  });
+  await attached(b, id, "c2");
+  await b.libnetwork.deleteEndpoint(endpoint, { force: true });
+  const again = await b.libnetwork.createEndpoint(id, { name: "c1" });
+  await b.libnetwork.attach(again.id, sandbox);
+  await eventually("A has heard", () => a.libnetwork.endpoints().some((one) => one.id === again.id && one.node));
+  const before = ofIt().length;
+  busy.resolve();
+  held.mockRestore();
+  await eventually("A has followed", () => ofIt().length > before);
+  expect(ofIt()).not.toContain("fdb.delete");
+  await b.libnetwork.detach(again.id, sandbox);
+  await eventually("A forgets c1", () => ofIt().includes("fdb.delete"));
+});
+
 it("a node without an address for it refuses to join, and changes nothing", async () => {
   const global = new MemoryStore();
   const a = await node(global, undefined);

@@ -48,6 +48,10 @@ const end = (): Promise<void> => {
     // Its first process has removed it already, unless that was killed; another lab may have taken the name since.
     if (inode !== 0 && statSync(directory, { throwIfNoEntry: false })?.ino === inode) removeDirectory(directory);
   })();
+  // What held it up may be gone when somebody asks again.
+  ending.catch(() => {
+    ending = undefined;
+  });
   return ending;
 };
 

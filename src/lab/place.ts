@@ -114,8 +114,18 @@ export class Place {
     return this.#ended;
   }
 
+  /** @throws NetworkError `lab-command` where something outside holds it up */
   async end(): Promise<void> {
     this.#init.stdin?.end();
-    await this.#ended;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const reason = "a place of the lab does not end; is a command of `dnet lab exec` stopped (Ctrl-Z)?";
+      timer = setTimeout(() => reject(internal("lab-command", reason)), stepDeadline);
+    });
+    try {
+      await Promise.race([this.#ended, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }

@@ -87,6 +87,13 @@ export class Service {
   async #signal(kind: "TERM" | "KILL"): Promise<void> {
     const script = 'read -r pid <"/run/lab/$2.pid"; kill -s "$1" "$pid"';
     await this.#options.place.script(`{ ${script}; } 2>/dev/null || true`, [kind, this.#options.name]);
+    // nsenter stops itself when its child is stopped, and would not see its end.
+    this.#child?.kill("SIGCONT");
+  }
+
+  /** To be called when the place is about to end: a stopped nsenter would not reap its child, and the place would wait for that. */
+  release(): void {
+    this.#child?.kill("SIGKILL");
   }
 
   async #endsWithin(milliseconds: number): Promise<boolean> {

@@ -66,7 +66,7 @@ export class Supervisor {
     writeInitScripts(directory);
     const network = await LabNetwork.start(directory, process.getuid?.() !== 0);
     // Whatever step is under way ends with the processes inside.
-    const abort = () => void network.end();
+    const abort = () => void network.end().catch(() => undefined);
     signal.addEventListener("abort", abort);
     let supervisor: Supervisor | undefined;
     try {
@@ -179,6 +179,7 @@ export class Supervisor {
    */
   async reboot(name: string, fresh: boolean): Promise<void> {
     const host = this.#host(name);
+    host.daemon.release();
     await host.place.end();
     if (fresh) {
       const disk = join(this.#directory, "private", name, "disk");
@@ -214,6 +215,8 @@ export class Supervisor {
 
   async end(): Promise<void> {
     for (const relay of this.#relays) relay.close();
+    for (const { daemon } of this.#hosts) daemon.release();
+    this.#store?.server.release();
     await this.#network.end();
   }
 

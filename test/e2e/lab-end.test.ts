@@ -68,6 +68,22 @@ describe("the end of a lab", () => {
     await belongings.expectGone();
   });
 
+  it("comes although daemon and store are stopped, as SIGSTOP does it", async () => {
+    const running = await Lab.up({ hosts: 2, store: "etcd", detached: true });
+    const belongings = new Belongings(await running.state());
+    const stop = 'kill -STOP "$(cat "/run/lab/$0.pid")"';
+    const daemon = () => running.host(1).run("sh", "-ec", stop, "dnet");
+    await daemon();
+    await running.host(1).kill("TERM");
+    await running.host(1).start();
+    await daemon();
+    await running.host(1).reboot();
+    await daemon();
+    await running.store.run("sh", "-ec", stop, "store");
+    await running.down();
+    await belongings.expectGone();
+  });
+
   // At the first word places are just being made: several times, for what is under way differs.
   it.each([0, 0, 0, 0, 100, 300, 900])(
     "comes at once where the caller gives up %i ms after its first word",
