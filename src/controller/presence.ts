@@ -233,8 +233,8 @@ export class Presence {
         ? [peers.remove(view, host, change.old)]
         : [],
     );
-    const next = moved.flatMap(({ old, now }) => [now ?? [], (old && heirs.get(stationOf(old))) ?? []].flat());
-    const added = [...byStation(next).values()];
+    const next = moved.flatMap(({ old, now }) => [now, old && heirs.get(stationOf(old))]);
+    const added = [...byStation(next.filter((peer) => peer !== undefined)).values()];
     const additions = onDemand
       ? []
       : (wasOnDemand ? this.#peersOf(network.id) : added).map((peer) => peers.add(view, host, peer));

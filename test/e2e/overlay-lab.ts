@@ -67,8 +67,9 @@ export class OverlayLab {
     return this.lab.host(host).exec(...(await this.inside(host, container, ...command)));
   }
 
+  /** Pings until the first answer, for 10 s at most: what has just joined is heard of on other hosts a moment later. */
   async reaches(host: number, container: string, to: string, ...more: readonly string[]): Promise<boolean> {
-    const { status } = await this.run(host, container, "ping", "-c", "1", "-W", "2", ...more, to);
+    const { status } = await this.run(host, container, "ping", "-c", "1", "-w", "10", ...more, to);
     return status === 0;
   }
 

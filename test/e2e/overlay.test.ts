@@ -157,10 +157,10 @@ describe("an overlay network on three hosts", () => {
     expect(await lab.overlay(1, "multihost", "ip", "-d", "link", "show", "vxlan1")).toContain("vxlan id 256 ");
     expect(await lab.overlay(1, "second", "ip", "-d", "link", "show", "vxlan1")).toContain("vxlan id 257 ");
     expect(await lab.reaches(1, "s1", "s2")).toBe(true);
-    expect(await lab.reaches(1, "s1", await lab.address(1, "c2.multihost"), "-W", "1")).toBe(false);
+    expect(await lab.reaches(1, "s1", await lab.address(1, "c2.multihost"), "-w", "1")).toBe(false);
     expect(await lab.reaches(1, "s1", outside)).toBe(true);
     expect(await lab.reaches(1, "i1", "i2")).toBe(true);
-    expect(await lab.reaches(1, "i1", outside, "-W", "1")).toBe(false);
+    expect(await lab.reaches(1, "i1", outside, "-w", "1")).toBe(false);
     const { stdout } = await lab.run(1, "i1", "ip", "route", "show", "default");
     expect(stdout).toBe("");
     expect(await lab.dnet(1, "service", "ls")).not.toContain("gateway_i1");

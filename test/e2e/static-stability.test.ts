@@ -36,7 +36,7 @@ const start = async (host: LabHost, network: string, name: string) => {
       const bind = `mount --bind ${files}/resolv.conf /etc/resolv.conf; mount --bind ${files}/hosts /etc/hosts`;
       return inside("unshare", "--mount", "sh", "-ec", `${bind}; getent hosts ${other}`);
     },
-    reaches: (address: string) => inside("ping", "-c1", "-W2", address),
+    reaches: (address: string) => inside("ping", "-c1", "-w10", address),
   };
 };
 

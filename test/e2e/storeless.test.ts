@@ -55,7 +55,7 @@ const reaches = async (host: LabHost, container: string, name: string): Promise<
   );
   const [address = ""] = stdout.trim().split("\n");
   if (!/^10\.9\./.test(address)) return false;
-  return (await inContainer(host, container, "ping", "-c1", "-W1", address)).status === 0;
+  return (await inContainer(host, container, "ping", "-c1", "-w3", address)).status === 0;
 };
 
 const services = async (host: LabHost): Promise<readonly string[]> =>

@@ -175,7 +175,7 @@ describe("injected frames", () => {
     const { one, two } = await setUp();
     // a2 sends with the MAC of a.
     one.in(a2, "ip", "link", "set", "eth0", "address", "02:42:0a:00:03:02");
-    one.ping(a2, "10.0.3.3", "-W", "1");
+    one.ping(a2, "10.0.3.3", "-w", "1");
     expect(one.ping(a, "10.0.3.3")).toBe(true);
     expect(two.ping(b, "10.0.3.2")).toBe(true);
     expect(one.inside(network, "bridge", "fdb", "show")).toMatch(

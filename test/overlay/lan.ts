@@ -146,7 +146,7 @@ export class LanHost {
   /** @returns whether an answer came */
   ping(endpoint: DriverEndpoint, to: string, ...more: readonly string[]): boolean {
     try {
-      this.in(endpoint, "ping", "-n", "-c", "1", "-W", "2", ...more, to);
+      this.in(endpoint, "ping", "-n", "-c", "1", "-w", "10", ...more, to);
       return true;
     } catch {
       return false;

@@ -25,7 +25,7 @@ const descriptors = (): number =>
   }).length;
 
 /** Sends an echo request and does not wait for the answer. */
-const poke = (to: string): void => void hostOf(hosts, 1).ping(a, to, "-W", "1");
+const poke = (to: string): void => void hostOf(hosts, 1).ping(a, to, "-w", "1");
 
 describe("the watch for misses", () => {
   it("tells of addresses and MACs that nobody knows, and of nothing else", async () => {
@@ -89,7 +89,7 @@ describe("the watch for misses", () => {
           await one.know(network, peerOf(b, two));
       }
     })();
-    await eventually("an answer", () => one.ping(a, "10.0.3.3", "-W", "1"));
+    await eventually("an answer", () => one.ping(a, "10.0.3.3", "-w", "1"));
     expect(one.ping(a, "fd03::3")).toBe(true);
     abort.abort();
     await installing;
@@ -108,7 +108,7 @@ describe("the watch for misses", () => {
         misses.push(miss);
     })();
     await eventually("the first miss", () => {
-      one.ping(source, "10.7.200.9", "-W", "1");
+      one.ping(source, "10.7.200.9", "-w", "1");
       return misses.length > 0;
     });
     // Neighbours that the sandbox knows are not asked for: each datagram is a MAC that nobody knows.

@@ -87,7 +87,7 @@ describe("host mode", () => {
     one.in(a, "ip", "route", "add", "default", "via", "10.1.0.1");
     const reaches = (): boolean => {
       try {
-        three.run("ping", "-c", "1", "-W", "1", "10.1.0.2");
+        three.run("ping", "-c", "1", "-w", "2", "10.1.0.2");
         return true;
       } catch {
         return false;
