@@ -2,9 +2,13 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { FakeKernel } from "../../test/fakes/fake-kernel.ts";
 import { FakeProbe } from "../../test/fakes/fake-probe.ts";
 import { openController } from "../../test/fakes/open-controller.ts";
+import type { NeighborTable } from "../linux/kernel.ts";
+import type { NeighborEntry } from "../linux/neighbor-entries.ts";
 import { parseIp } from "../net/ip.ts";
+import { parseMac } from "../net/mac.ts";
 import { parsePrefix } from "../net/prefix.ts";
-import { HostConditions, neighborWarning, overlapping } from "./host-conditions.ts";
+import { HostConditions, overlapping } from "./host-conditions.ts";
+import { fullTables, neighborWarning } from "./neighbor-limit.ts";
 
 const subnets = [{ network: "web", pool: parsePrefix("172.18.0.0/16"), devices: ["br-1"] }];
 
@@ -33,6 +37,7 @@ describe("routes of the host", () => {
         kernel,
         log: (_level, text) => log.push(text),
         subnets: () => subnets,
+        withPeers: () => [],
         others,
       });
       await conditions.watch();
@@ -51,12 +56,35 @@ describe("routes of the host", () => {
 });
 
 describe("20, ln 1522, moby 32195: the kernel's table of neighbours", () => {
-  it("is warned of from four fifths on", () => {
-    expect(neighborWarning({ family: 4, entries: 819, limit: 1024 })).toBeUndefined();
-    expect(neighborWarning({ family: 4, entries: 820, limit: 1024 })).toContain("820 of 1024");
-    expect(neighborWarning({ family: 6, entries: 1024, limit: 1024 })).toContain(
-      "net.ipv6.neigh.default.gc_thresh3=4096",
-    );
+  const said = async (table: NeighborTable, own: NeighborEntry[] = []) => {
+    const kernel = new FakeKernel();
+    kernel.neighbors = [table];
+    kernel.neighborEntries.set("/run/docker/netns/1-x", own);
+    return (await fullTables(kernel, () => ["/run/docker/netns/1-x"])).map(neighborWarning);
+  };
+
+  it("is warned of from four fifths on", async () => {
+    expect(await said({ family: 4, entries: 819, limit: 1024 })).toEqual([]);
+    expect(await said({ family: 4, entries: 820, limit: 1024 })).toEqual([expect.stringContaining("820 of 1024")]);
+    expect(await said({ family: 6, entries: 1024, limit: 1024 })).toEqual([
+      expect.stringContaining("net.ipv6.neigh.default.gc_thresh3=4096"),
+    ]);
+  });
+
+  it("may have any number of permanent entries", async () => {
+    const mac = parseMac("02:42:0a:00:00:02");
+    const own = Array.from({ length: 500 }, (_, n): NeighborEntry => {
+      const address = { ip: parseIp(`10.0.${Math.floor(n / 250)}.${n % 250}`), idle: 0 };
+      return { device: "vxlan1", mac, ...address };
+    });
+    const forwarding = { device: "vxlan1", mac, destination: parseIp("172.17.0.4"), idle: 0 };
+    expect(await said({ family: 4, entries: 1000, limit: 1024 }, [...own, forwarding])).toEqual([]);
+    expect(await said({ family: 4, entries: 1400, limit: 1024 }, own)).toEqual([
+      expect.stringContaining("900 of 1024"),
+    ]);
+    expect(await said({ family: 6, entries: 1000, limit: 1024 }, own)).toHaveLength(1);
+    // More than the limit cannot be but with others' permanent ones.
+    expect(await said({ family: 4, entries: 3000, limit: 1024 })).toEqual([]);
   });
 
   it("is looked at when an endpoint is attached", async () => {

@@ -1,9 +1,10 @@
 import { errorText } from "../errors.ts";
 import type { HostProbe } from "../linux/host-probe.ts";
-import type { Kernel, NeighborTable } from "../linux/kernel.ts";
-import { hostNamespace, type RouteSpec } from "../linux/plan.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import { hostNamespace, type NamespaceRef, type RouteSpec } from "../linux/plan.ts";
 import { prefixFamily, prefixRange } from "../net/prefix.ts";
 import type { Log } from "./context.ts";
+import { fullTables, neighborWarning } from "./neighbor-limit.ts";
 import {
   type BridgedNetwork,
   blockedNetworks,
@@ -19,9 +20,6 @@ const pause = 5_000;
 const neighborPause = 10_000;
 /** Milliseconds between two looks at what other programs do: all rules of the host are read for it. */
 const othersPause = 10_000;
-/** Share of a table of neighbours that is worth a warning. */
-const nearlyFull = 0.8;
-
 /** Routes that lead what is for one of our subnets elsewhere. */
 export const overlapping = (
   routes: readonly RouteSpec[],
@@ -46,12 +44,6 @@ export const overlapping = (
 export const routeText = ({ to, via, device }: RouteSpec): string =>
   [to, via && `via ${via}`, device && `dev ${device}`].filter(Boolean).join(" ");
 
-export const neighborWarning = ({ family, entries, limit }: NeighborTable): string | undefined =>
-  entries < limit * nearlyFull
-    ? undefined
-    : `the kernel's table of IPv${family} neighbours is nearly full, ${entries} of ${limit}: beyond it sandboxes lose connections; ` +
-      `raise it with: sysctl -w net.ipv${family}.neigh.default.gc_thresh3=${limit * 4}`;
-
 /** What is asked for to see what other programs on the host do. */
 export interface OtherPrograms {
   readonly networks: () => readonly BridgedNetwork[];
@@ -64,6 +56,7 @@ export class HostConditions {
   readonly #kernel: Kernel;
   readonly #log: Log;
   readonly #subnets: () => readonly OwnSubnet[];
+  readonly #withPeers: () => readonly NamespaceRef[];
   readonly #others: OtherPrograms;
   readonly #said = new Set<string>();
   #stop: (() => void) | undefined;
@@ -76,8 +69,11 @@ export class HostConditions {
     readonly kernel: Kernel;
     readonly log: Log;
     readonly subnets: () => readonly OwnSubnet[];
+    /** Namespaces with permanent neighbours of ours. */
+    readonly withPeers: () => readonly NamespaceRef[];
     readonly others: OtherPrograms;
   }) {
+    this.#withPeers = options.withPeers;
     this.#others = options.others;
     this.#kernel = options.kernel;
     this.#log = options.log;
@@ -106,10 +102,10 @@ export class HostConditions {
     if (now - this.#neighborsAt < neighborPause) return;
     this.#neighborsAt = now;
     void this.#attempt(async () => {
-      const tables = await this.#kernel.neighborTables();
+      const tables = await fullTables(this.#kernel, this.#withPeers);
       this.#say(
         "neighbours",
-        tables.flatMap((table) => neighborWarning(table) ?? []).map((text) => [text.slice(0, 40), text]),
+        tables.map((table) => [`IPv${table.family}`, neighborWarning(table)]),
       );
     });
   }

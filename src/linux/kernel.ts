@@ -78,8 +78,9 @@ export interface OpenedSocket {
 /** The kernel's table of neighbours of one family, which all namespaces of the host share. */
 export interface NeighborTable {
   readonly family: 4 | 6;
+  /** Permanent ones, too. */
   readonly entries: number;
-  /** As many as there can be: gc_thresh3. */
+  /** As many as there can be that are not permanent: gc_thresh3. */
   readonly limit: number;
 }
 

@@ -47,7 +47,7 @@ const reaches = async (host: LabHost, container: string, name: string): Promise<
     container,
     "dig",
     "+short",
-    "+time=1",
+    "+time=5",
     "+tries=1",
     "@127.0.0.11",
     "-q",

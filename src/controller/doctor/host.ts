@@ -2,7 +2,8 @@ import { errorText } from "../../errors.ts";
 import type { Operation } from "../../linux/plan.ts";
 import { hostNamespace, plan } from "../../linux/plan.ts";
 import { prefixCovers } from "../../net/prefix.ts";
-import { neighborWarning, overlapping, routeText } from "../host-conditions.ts";
+import { overlapping, routeText } from "../host-conditions.ts";
+import { fullTables, namespacesWithPeers, neighborWarning, raiseLimit } from "../neighbor-limit.ts";
 import {
   blockedNetworks,
   bridgedNetworks,
@@ -102,23 +103,16 @@ const features = async ({ context: { kernel, namespaceDir }, context, signal }: 
   return findings;
 };
 
-const neighbours = async ({ context: { kernel }, signal }: Look): Promise<readonly Finding[]> =>
-  (await kernel.neighborTables(signal)).flatMap((table): readonly Finding[] => {
-    const what = neighborWarning(table);
-    if (what === undefined) return [];
-    const { family, limit } = table;
-    return [
-      {
-        code: "neighbour-table-full",
-        subject: "host",
-        what,
-        expected: `room in the table: less than four fifths of ${limit} entries`,
-        consequence: "containers lose connections when it is full",
-        remedy: `sysctl -w net.ipv${family}.neigh.default.gc_thresh3=${limit * 4}`,
-        repairable: false,
-      },
-    ];
-  });
+const neighbours = async ({ context, signal }: Look): Promise<readonly Finding[]> =>
+  (await fullTables(context.kernel, () => namespacesWithPeers(context), signal)).map((table) => ({
+    code: "neighbour-table-full",
+    subject: "host",
+    what: neighborWarning(table),
+    expected: `room in the table: less than four fifths of ${table.limit} entries`,
+    consequence: "containers lose connections when it is full",
+    remedy: raiseLimit(table),
+    repairable: false,
+  }));
 
 /** Descriptors beside those of sandboxes: stores, sockets of the API, the kernel worker's. */
 const ownDescriptors = 128;
