@@ -48,6 +48,10 @@ export const runKills = async (options: KillsOptions): Promise<KillsResult> => {
     const random = new Random(seed);
     const problems: string[] = [];
     const views = () => Promise.all(hosts.map((name) => lab.host(name).run("sh", "-c", hostViewScript)));
+    // Daemons are ready before their serf listens.
+    await eventuallyNone(async () =>
+      (await views()).flatMap((seen, n) => (seen.includes(":7946") ? [] : [`${hosts[n]} has no serf yet`])),
+    );
     const before = (await views()).map((seen) => viewLines(seen));
     const began = performance.now();
     let kills = 0;

@@ -31,8 +31,8 @@ it("41: an address that moves to another interface is known there at once, by pe
     for (const address of addresses) {
       for (const [name, place] of Object.entries({ peer, here })) {
         const known = () => at(place, "ip", "neigh", "show", address);
-        if (n === 1) expect(await pings(place, address)).toBe(true);
-        await eventually(`${name} knows ${address} at ${mac}: ${n}`, () => known().includes(mac), 5_000);
+        if (n === 1) expect(await pings(place, address, true)).toBe(true);
+        await eventually(`${name} knows ${address} at ${mac}: ${n}`, () => known().includes(mac), 30_000);
       }
     }
     await lab.libnetwork.deleteSandbox(id);

@@ -29,7 +29,7 @@ export const dnetIn = (more: Readonly<Record<string, string>>, ...args: readonly
   const { status, stdout, stderr } = spawnSync(executable, args, {
     encoding: "utf8",
     env: environment(more),
-    timeout: 60_000,
+    timeout: 150_000,
   });
   return { status, stdout, stderr };
 };

@@ -131,7 +131,9 @@ export class DockerHost {
       for family in ip ip6; do for table in nat filter; do nft delete table $family $table 2>/dev/null || true; done; done
       umount -l /run/docker/netns/default 2>/dev/null || true`);
     // Under each controller, where that has a hierarchy of its own.
-    shell(`find /sys/fs/cgroup -depth -type d -path '*/${cgroupParent}*' -exec rmdir {} +`);
+    shell(
+      `find /sys/fs/cgroup -ignore_readdir_race -depth -type d \\( -name '${cgroupParent}' -o -path '*/${cgroupParent}/*' \\) -exec rmdir {} +`,
+    );
   }
 }
 

@@ -18,7 +18,7 @@ const elsewhere = "0a0a0b02";
 beforeAll(() => {
   enterOwnHost();
   // What is broken stays broken until the doctor is asked.
-  writeFileSync(config, '[daemon]\nrepair = 0\n[cluster]\naddress = "10.9.0.1"\n');
+  writeFileSync(config, '[daemon]\nrepair = 0\n[overlay]\nrepair = 3600\n[cluster]\naddress = "10.9.0.1"\n');
 });
 afterAll(async () => {
   if (!spoilt) await clear();

@@ -1,7 +1,18 @@
 import { spawn } from "node:child_process";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { enterOwnHost, eventually, expectNothingLeft, run, setResolvConf, shell } from "../own-host.ts";
-import { at, connects, here, inject, inPlace, Lab, Neighbour, outputOf, type Sandbox } from "./firewall-lab.ts";
+import {
+  at,
+  connects,
+  here,
+  inject,
+  inPlace,
+  Lab,
+  Neighbour,
+  outputOf,
+  reaches,
+  type Sandbox,
+} from "./firewall-lab.ts";
 import { ethernet, routerAdvertisement } from "./frames.ts";
 
 /** Attacks that were advisories for others, one test each, named after it. */
@@ -59,11 +70,12 @@ describe("after a firewall's reload", () => {
     for (const address of addressesOf(target, "web")) {
       const attacks = await Promise.all([connects(neighbour, address), connects(attacker, address)]);
       expect({ address, attacks }).toEqual({ address, attacks: [false, false] });
-      expect(await connects(here, address), address).toBe(true);
+      expect(await reaches(here, address), address).toBe(true);
     }
     if (flush)
       await eventually("it is in the log", () => lab.log.some((line) => line.includes("found no table inet dnet_")));
-    else expect(lab.log).toEqual([]);
+    // The kernel has one table of neighbours for all namespaces: others' tests fill it, too.
+    else expect(lab.log.filter((line) => !line.includes("neighbours is nearly full"))).toEqual([]);
   });
 });
 
@@ -117,8 +129,8 @@ describe("this host's own rules", () => {
     await lab.serve(here, 8081);
     await lab.serve(neighbour, 8080);
     const gateway = families.map((family) => sandbox.addresses.web?.[family]?.replace(/[^.:]+$/, "1") ?? "");
-    for (const address of gateway) expect(await connects(sandbox, address, 8081)).toBe(true);
-    for (const family of families) expect(await connects(sandbox, neighbour.addresses[family], 8080)).toBe(true);
+    for (const address of gateway) expect(await reaches(sandbox, address, 8081)).toBe(true);
+    for (const family of families) expect(await reaches(sandbox, neighbour.addresses[family], 8080)).toBe(true);
     shell(`nft -f - <<'EOF'
 table inet admin {
   chain input { type filter hook input priority filter; policy drop; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }
@@ -154,14 +166,14 @@ EOF`);
     await lab.serve(far, 8080);
     const passes = async () => {
       for (const family of families)
-        await eventually(`IPv${family} passes`, () => connects(neighbour, far.addresses[family], 8080));
+        await eventually(`IPv${family} passes`, () => reaches(neighbour, far.addresses[family], 8080));
     };
     await passes();
     const network = await lab.network("web");
     const sandbox = await lab.sandbox("c1", network);
     await passes();
     expect(theirs()).toBe(before);
-    for (const family of families) expect(await connects(sandbox, far.addresses[family], 8080)).toBe(true);
+    for (const family of families) expect(await reaches(sandbox, far.addresses[family], 8080)).toBe(true);
     // The servers go on.
     await lab.remove(sandbox, network);
     await passes();
@@ -183,7 +195,7 @@ EOF`);
     const theirs = () => shell("nft -a -s list table inet dnet_user");
     const before = theirs();
     expect(await connects(sandbox, neighbour.addresses[4], 8080)).toBe(false);
-    expect(await connects(sandbox, neighbour.addresses[6], 8080)).toBe(true);
+    expect(await reaches(sandbox, neighbour.addresses[6], 8080)).toBe(true);
     const rules = () => shell("nft -s list ruleset | sed -n '/table inet dnet_[0-9a-f]* /,/^}/p'");
     const whole = rules();
     shell(`nft delete table inet $(nft list tables | sed -n 's/table inet \\(dnet_[0-9a-f]\\{8\\}\\)$/\\1/p')`);
@@ -205,7 +217,7 @@ EOF`);
     await lab.serve(far, 53);
     for (const family of families) {
       // A fresh link looks for duplicates of its IPv6 addresses first.
-      await eventually(`IPv${family} passes`, () => connects(neighbour, far.addresses[family], 53));
+      await eventually(`IPv${family} passes`, () => reaches(neighbour, far.addresses[family], 53));
     }
     await far.close();
   });

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { option } from "../../src/drivers/options.ts";
 import { enterOwnHost, eventually, expectNothingLeft, shell } from "../own-host.ts";
-import { at, connects, here, inject, inPlace, Lab, Neighbour, outputOf, pings } from "./firewall-lab.ts";
+import { at, connects, here, inject, inPlace, Lab, Neighbour, outputOf, pings, reaches } from "./firewall-lab.ts";
 import { ethernet, udp } from "./frames.ts";
 
 /** Attacks by a neighbour on the LAN, and by sandboxes of other networks. */
@@ -42,7 +42,10 @@ describe("moby 49325: a neighbour that routes to a sandbox's address", () => {
     neighbour.routeTo(network);
     const found = families.map(async (family) => {
       const address = sandbox.addresses.target?.[family] ?? "";
-      const [ping, connect] = await Promise.all([pings(neighbour, address), connects(neighbour, address)]);
+      const [ping, connect] = await Promise.all([
+        pings(neighbour, address, expected.ping),
+        connects(neighbour, address, 80, expected.connect),
+      ]);
       return { family, ping, connect };
     });
     const { ping, connect } = expected;
@@ -59,7 +62,7 @@ describe("moby 49325: a neighbour that routes to a sandbox's address", () => {
       neighbour.routeTo(network);
       for (const address of Object.values(sandbox.addresses.target ?? {})) {
         // Without a way back: the sandbox's default route leads to the host, which knows the neighbour.
-        expect(await connects(neighbour, address), address).toBe(true);
+        expect(await reaches(neighbour, address), address).toBe(true);
       }
     } finally {
       await lab.close();
@@ -113,7 +116,7 @@ describe("moby 49325: a neighbour that routes to a sandbox's address", () => {
     await lab.serve(sandbox);
     neighbour.routeTo(network);
     for (const family of families)
-      expect(await connects(neighbour, sandbox.addresses.target?.[family] ?? "")).toBe(true);
+      expect(await reaches(neighbour, sandbox.addresses.target?.[family] ?? "")).toBe(true);
   });
 });
 
@@ -156,8 +159,8 @@ it("39: a network of IPv6 alone has its way out, its names and its protection", 
   await lab.serve(neighbour, 8080);
   neighbour.routeTo(network);
   const target = two.addresses.six?.[6] ?? "";
-  expect(await connects(one, target)).toBe(true);
-  expect(await connects(one, neighbour.addresses[6], 8080)).toBe(true);
+  expect(await reaches(one, target)).toBe(true);
+  expect(await reaches(one, neighbour.addresses[6], 8080)).toBe(true);
   expect(await connects(neighbour, target)).toBe(false);
   expect(at(one, "ip", "-4", "address", "show", "dev", "eth0")).toBe("");
   expect(await outputOf(one, "dig", "@127.0.0.11", "+short", "c2", "AAAA")).toBe(`${target}\n`);
@@ -188,16 +191,15 @@ describe("networks", () => {
         at(attacker, "ip", family, "route", "replace", "default", "via", own ?? "");
       }
       const tries = Object.entries(target).flatMap(([mode, sandbox]) =>
-        families.map(async (family) => ({
-          from: attacker.name,
-          to: `${mode}, IPv${family}`,
-          connects: await connects(attacker, sandbox.addresses[mode]?.[family] ?? ""),
-        })),
+        families.map(async (family) => {
+          const expected = mode === attacker.name.slice(3);
+          const connected = await connects(attacker, sandbox.addresses[mode]?.[family] ?? "", 80, expected);
+          return { from: attacker.name, to: `${mode}, IPv${family}`, connected, expected };
+        }),
       );
-      const found = await Promise.all(tries);
-      expect(found).toEqual(
-        found.map((each) => ({ ...each, connects: each.to.startsWith(`${attacker.name.slice(3)},`) })),
-      );
+      for (const { connected, expected, ...which } of await Promise.all(tries)) {
+        expect({ ...which, connected }).toEqual({ ...which, connected: expected });
+      }
     }
   });
 
@@ -211,8 +213,8 @@ describe("networks", () => {
       const own = one.addresses.back?.[family] ?? "";
       const gateway = own.replace(/[^.:]+$/, "1");
       at(one, "ip", `-${family}`, "route", "replace", "default", "via", gateway);
-      expect(await connects(one, two.addresses.back?.[family] ?? ""), `peer, IPv${family}`).toBe(true);
-      expect(await connects(one, gateway, 8081), `gateway, IPv${family}`).toBe(true);
+      expect(await reaches(one, two.addresses.back?.[family] ?? ""), `peer, IPv${family}`).toBe(true);
+      expect(await reaches(one, gateway, 8081), `gateway, IPv${family}`).toBe(true);
       expect(await connects(one, neighbour.host[family], 8081), `host, IPv${family}`).toBe(false);
       expect(await connects(one, neighbour.addresses[family], 8080), `LAN, IPv${family}`).toBe(false);
     }
@@ -224,7 +226,7 @@ describe("networks", () => {
     await lab.serve(two);
     for (const family of families) {
       const own = one.addresses.vault?.[family] ?? "";
-      expect(await connects(one, two.addresses.vault?.[family] ?? "")).toBe(true);
+      expect(await reaches(one, two.addresses.vault?.[family] ?? "")).toBe(true);
       expect(await pings(one, own.replace(/[^.:]+$/, "1")), `gateway, IPv${family}`).toBe(false);
       expect(await pings(here, own), `from the host, IPv${family}`).toBe(false);
     }
@@ -242,7 +244,7 @@ describe("networks", () => {
       // By way of the gateway, as if the peer were elsewhere.
       at(one, "ip", `-${family}`, "route", "replace", `${target}/${family === 4 ? 32 : 128}`, "via", gateway);
       expect(await connects(one, target), `gateway, IPv${family}`).toBe(false);
-      expect(await connects(one, neighbour.addresses[family], 8080), `LAN, IPv${family}`).toBe(true);
+      expect(await reaches(one, neighbour.addresses[family], 8080), `LAN, IPv${family}`).toBe(true);
     }
     expect(inPlace(one, "ip", "neigh", "show", two.addresses.apart?.[4] ?? "").stdout).not.toContain("lladdr");
   });

@@ -107,15 +107,18 @@ describe.each([
     expect(dnet(...two, "container", "ls").status).toBe(1);
     onHost("dnet-2", "nsenter", `--net=${key}`, "ip", "link", "show", "lo");
     lab("start", "dnet-2");
+    await eventually("dnet-2 has caught up", caughtUp, 60_000);
     expect(ok(...two, "container", "ls")).toContain("c1");
 
     // A reboot takes what is in memory, a new machine the disk as well.
     lab("reboot", "dnet-2");
+    await eventually("dnet-2 has caught up after its reboot", caughtUp, 60_000);
     expect(ok(...two, "container", "ls")).not.toContain("c1");
     expect(ok(...two, "network", "ls")).toContain("on-dnet-2");
     expect(reaches("dnet-2", "dnet-1")).toBe(true);
     lab("kill", "dnet-2");
     lab("start", "--fresh", "dnet-2");
+    await eventually("the new dnet-2 has caught up", caughtUp, 60_000);
     expect(ok(...two, "network", "ls")).not.toContain("on-dnet-2");
     expect(reaches("dnet-1", "dnet-2")).toBe(true);
     expect(ok("-H", "tcp://127.0.0.1:41000", "network", "ls")).toContain("on-dnet-1");

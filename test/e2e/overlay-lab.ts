@@ -116,9 +116,9 @@ export class Pings {
   async stop(): Promise<{ readonly sent: number; readonly lost: number }> {
     this.#child.stdin?.end("\n");
     await this.#ended;
-    const counted = /(\d+) packets transmitted, (\d+) received/.exec(this.text);
-    if (!counted) throw new Error(`ping did not count:\n${this.text}`);
-    const sent = Number(counted[1]);
-    return { sent, lost: sent - Number(counted[2]) };
+    // Of those up to the last answer: ping counts the one that is on its way when it is ended as lost.
+    const answered = new Set([...this.text.matchAll(/icmp_seq=(\d+) .*time=/g)].map(([, n]) => Number(n)));
+    const sent = Math.max(0, ...answered);
+    return { sent, lost: sent - answered.size };
   }
 }

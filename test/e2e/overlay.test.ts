@@ -69,7 +69,7 @@ describe("an overlay network on three hosts", () => {
   it("the packet filter of the network comes back after `nft flush ruleset`", async () => {
     const tables = () => lab.lab.host(2).run("nft", "list", "ruleset");
     const filter = /table inet dnet_overlay_[0-9a-f]{10} \{[^}]*elements = \{ 172\.17\.0\.3, 172\.17\.0\.5 \}/s;
-    expect(await tables()).toMatch(filter);
+    await eventually("it has both hosts", async () => filter.test(await tables()), patient);
     await lab.lab.host(2).run("nft", "flush", "ruleset");
     await eventually("the table is back", async () => filter.test(await tables()), patient);
     expect(await lab.reaches(2, "c2", "c1")).toBe(true);
@@ -156,10 +156,10 @@ describe("an overlay network on three hosts", () => {
     }
     expect(await lab.overlay(1, "multihost", "ip", "-d", "link", "show", "vxlan1")).toContain("vxlan id 256 ");
     expect(await lab.overlay(1, "second", "ip", "-d", "link", "show", "vxlan1")).toContain("vxlan id 257 ");
-    expect(await lab.reaches(1, "s1", "s2")).toBe(true);
+    await eventually("s2 has its name", () => lab.reaches(1, "s1", "s2"), patient);
     expect(await lab.reaches(1, "s1", await lab.address(1, "c2.multihost"), "-w", "1")).toBe(false);
     expect(await lab.reaches(1, "s1", outside)).toBe(true);
-    expect(await lab.reaches(1, "i1", "i2")).toBe(true);
+    await eventually("i2 has its name", () => lab.reaches(1, "i1", "i2"), patient);
     expect(await lab.reaches(1, "i1", outside, "-w", "1")).toBe(false);
     const { stdout } = await lab.run(1, "i1", "ip", "route", "show", "default");
     expect(stdout).toBe("");

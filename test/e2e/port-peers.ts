@@ -31,7 +31,7 @@ const tcpServer = `
 const client = `
   const [protocol, address, port, source, text] = JSON.parse(process.argv[1]);
   const fail = (reason) => { process.stdout.write(reason); process.exit(1); };
-  setTimeout(() => fail("timeout"), 3000);
+  setTimeout(() => fail("timeout"), 6000);
   if (protocol === "tcp") {
     const socket = require("node:net").connect({ host: address, port, ...(source && { localAddress: source }) });
     socket.on("error", (error) => fail(error.code));

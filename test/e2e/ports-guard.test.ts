@@ -76,7 +76,13 @@ it("routed networks: a published port is reached at the sandbox's own address, a
   try {
     const greeting = (port: number) =>
       outside
-        .exec("timeout", "3", "bash", "-c", `exec 3<>/dev/tcp/172.30.0.2/${port} && head -n 1 <&3 || echo closed`)
+        .exec(
+          "timeout",
+          port === 80 ? "15" : "3",
+          "bash",
+          "-c",
+          `exec 3<>/dev/tcp/172.30.0.2/${port} && head -n 1 <&3 || echo closed`,
+        )
         .trim();
     expect(greeting(80)).toBe(`c1 80 ${Outside.address}`);
     expect(() => greeting(81)).toThrow();

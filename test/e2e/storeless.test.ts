@@ -55,7 +55,7 @@ const reaches = async (host: LabHost, container: string, name: string): Promise<
   );
   const [address = ""] = stdout.trim().split("\n");
   if (!/^10\.9\./.test(address)) return false;
-  return (await inContainer(host, container, "ping", "-c1", "-w3", address)).status === 0;
+  return (await inContainer(host, container, "ping", "-c1", "-w10", address)).status === 0;
 };
 
 const services = async (host: LabHost): Promise<readonly string[]> =>
@@ -87,7 +87,9 @@ describe("a network of hosts without a store", () => {
     await eventually("a reaches b", () => reaches(one, "c-a", "b"), patient);
     await eventually("b reaches a", () => reaches(two, "c-b", "a.multihost"), patient);
     expect(await services(one)).toEqual(["a", "b"]);
-    expect(await states(one)).toEqual(["dnet-1 alive", "dnet-2 alive", "dnet-3 alive"]);
+    // Daemons are ready before their gossip is.
+    const alive = "dnet-1 alive,dnet-2 alive,dnet-3 alive";
+    await eventually("all three are alive", async () => (await states(one)).join() === alive, patient);
     expect(await fdb(one)).toContain("02:42:0a:09:02:00 dst 172.17.0.4");
 
     // What is another node's is refused, with the name of that node.
@@ -107,7 +109,7 @@ describe("a network of hosts without a store", () => {
 
     // A late comer learns all; the network is there before or after what is in it is known.
     await ok(three, ...network(3));
-    expect(await services(three)).toEqual(["a", "b", "spare"]);
+    await eventually("it knows all", async () => (await services(three)).join() === "a,b,spare", patient);
     await service(three, "c");
     for (const name of ["a", "b"]) await eventually(`c reaches ${name}`, () => reaches(three, "c-c", name), patient);
     await eventually("a reaches c", () => reaches(one, "c-a", "c"), patient);
@@ -151,7 +153,7 @@ describe("a network of hosts without a store", () => {
     await three.reboot();
     await eventually("c's node is back", async () => (await states(one)).includes("dnet-3 alive"), patient);
     await eventually("c is gone", async () => !(await services(one)).includes("c"), patient);
-    expect(await fdb(one)).not.toContain("02:42:0a:09:03:00");
+    await eventually("the peer c is gone", async () => !(await fdb(one)).includes("02:42:0a:09:03:00"), patient);
     await service(three, "c");
     await eventually("a reaches c once more", () => reaches(one, "c-a", "c"), patient);
 

@@ -15,7 +15,7 @@ export const thirds = (series: Series): { readonly first: number; readonly last:
 };
 
 /** Fewer samples say nothing. */
-const fewest = 8;
+export const fewest = 8;
 
 /** A count of objects: the same at every point after the warm-up. @returns what is wrong */
 export const notEqual = (series: Series): string | undefined => {

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { Rest } from "../../bench/rest.ts";
 import type { NetworkResource, SandboxResource, ServiceResource } from "../../src/api/resources.ts";
-import { grows, notEqual, thirds } from "./flat.ts";
+import { fewest, grows, notEqual, thirds } from "./flat.ts";
 
 /** What is sampled at every point of the churn at which nothing is there. */
 type Sample = Readonly<Record<string, number>>;
@@ -89,7 +89,7 @@ const round = async (rest: Rest, subject: SoakSubject, n: number): Promise<void>
     const { sandbox_id } = services.find(({ name }) => name === `s${first}`) ?? {};
     const { key = "" } = sandboxes.find(({ id }) => id === sandbox_id) ?? {};
     const names = Array.from({ length: 50 }, (_, at) => `s${first + ((at * kinds.length) % perRound)}`);
-    const answers = run("nsenter", `--net=${key}`, "dig", "@127.0.0.11", "+short", "+tries=1", "+time=2", ...names);
+    const answers = run("nsenter", `--net=${key}`, "dig", "@127.0.0.11", "+short", "+tries=1", "+time=10", ...names);
     if (lines(answers) !== names.length) throw new Error(`not every name was answered:\n${answers}`);
   }
   await Promise.all(sandboxes.map(({ id }) => rest.call("DELETE", `/sandboxes/${id}`)));
@@ -144,7 +144,7 @@ const atRest = async (subject: SoakSubject, first: Sample | undefined): Promise<
 export const runSoak = async (subject: SoakSubject, seconds: number): Promise<SoakResult> => {
   const samples: Sample[] = [];
   const end = performance.now() + seconds * 1000;
-  for (let n = 0; performance.now() < end; n++) {
+  for (let n = 0; performance.now() < end || n < fewest; n++) {
     // One of its own for each: the daemon closes connections that idle.
     const rest = new Rest(subject.socket);
     try {

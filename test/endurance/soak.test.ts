@@ -40,5 +40,5 @@ it(
       ok("network", "rm", id);
     await node.daemon.stop();
   },
-  (seconds + 120) * 1000,
+  (seconds + 600) * 1000,
 );

@@ -50,7 +50,7 @@ export class Subject {
     const seams = faultySeams(this.faults);
     if (this.#etcd !== undefined && !this.#global) {
       const prefix = this.#etcd.slice(this.#etcd.indexOf("/") + 1);
-      this.#global = await EtcdStore.open({ address: [this.#etcd], prefix });
+      this.#global = await EtcdStore.open({ address: [this.#etcd], prefix, timeout: 10_000 });
     }
     this.#open = await createLibnetwork({
       defaultNetwork: this.defaultNetwork,
@@ -78,7 +78,7 @@ export class Subject {
 
   /** What `dnet doctor` finds. @throws Error where a check could not be made, nor a moment later */
   async findings(): Promise<Diagnosis["findings"]> {
-    for (const end = performance.now() + 3_000; ; ) {
+    for (const end = performance.now() + 30_000; ; ) {
       const { findings, unchecked } = await this.net.diagnose([gone]);
       if (unchecked.length === 0) return findings;
       // A shared store that failed once counts as away until its watch has told something.

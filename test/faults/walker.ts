@@ -44,7 +44,7 @@ interface Notes {
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
 /** Milliseconds within which a shared store's changes are followed. */
-const followDeadline = 2_000;
+const followDeadline = 10_000;
 
 class Walker {
   readonly #scenario: Scenario;

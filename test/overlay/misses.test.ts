@@ -48,7 +48,7 @@ describe("the watch for misses", () => {
     await told("10.0.3.3", "Miss notification, l3 ip 10.0.3.3");
     await told("fd03::3", "Miss notification, l3 ip fd03::3");
     // Its entries wake nobody, however many.
-    const others = Array.from({ length: 500 }, (_, n) => ipFromBigInt(BigInt(0x0a000400 + n), 4));
+    const others = Array.from({ length: 100 }, (_, n) => ipFromBigInt(BigInt(0x0a000400 + n), 4));
     const many = others.map(
       (ip) =>
         ({ op: "neighbor.add", namespace: one.namespace(network), device: "vxlan1", ip, mac: macFromIp(ip) }) as const,

@@ -290,7 +290,7 @@ describe("transactions", () => {
     const lost = await put(store, "a", 2).catch((error: unknown) => error);
     expect(lost).toBeInstanceOf(Error);
     expect(lost).not.toBeInstanceOf(NetworkError);
-    expect(await direct.get("a")).toMatchObject({ value: 2 });
+    await eventually("written", async () => (await direct.get("a"))?.value === 2, 30_000);
     link.swallowing = false;
     await put(store, "a", 3);
     expect(await direct.get("a")).toMatchObject({ value: 3 });

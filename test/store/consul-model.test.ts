@@ -106,4 +106,4 @@ it("answers and keeps what a store in memory does, whatever the transactions and
       ],
     },
   );
-}, 180_000);
+}, 600_000);

@@ -1,20 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  accessSync,
-  closeSync,
-  constants,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { accessSync, closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { eventually } from "../own-host.ts";
+import { freeze } from "./freeze.ts";
 
 const cached = new URL("../../.cache/consul/consul", import.meta.url).pathname;
 
@@ -99,16 +90,14 @@ export class ConsulServer {
 
   async #writes(): Promise<boolean> {
     const response = await consulRequest("PUT", this.address, "/v1/kv/probe", "1").catch(() => undefined);
-    return response?.status === 200;
+    if (response?.status !== 200) return false;
+    // Sessions need a node in the catalog, where it is a moment later.
+    const nodes = await consulRequest("GET", this.address, "/v1/catalog/nodes").catch(() => undefined);
+    return nodes?.body.startsWith("[{") ?? false;
   }
 
-  /** Stops every thread of it, and waits until that is so: connections stay, nothing is answered. */
-  async freeze(): Promise<void> {
-    this.#child?.kill("SIGSTOP");
-    const tasks = `/proc/${this.pid}/task`;
-    // Behind the name, in parentheses, comes the state; T is stopped.
-    const stopped = (task: string) => /\) T [^)]*$/.test(readFileSync(join(tasks, task, "stat"), "utf8"));
-    await eventually("consul is stopped", () => readdirSync(tasks).every(stopped));
+  freeze(): Promise<void> {
+    return freeze(this.#child);
   }
 
   thaw(): void {

@@ -177,7 +177,7 @@ describe("a server that hangs", () => {
   it("fails every call in time; nobody knows whether a transaction was done", async () => {
     await put(other, "a", 1);
     const replica = await follow(store);
-    server.pause();
+    await server.pause();
     const write = await failure(put(store, "b", 2));
     expect(write.error).not.toBeInstanceOf(NetworkError);
     expect(write.error).toMatchObject({
@@ -207,7 +207,7 @@ describe("a server that hangs", () => {
   });
 
   it("is no reason to wait longer than the caller wants", async () => {
-    server.pause();
+    await server.pause();
     const { error } = await failure(store.get("a", AbortSignal.timeout(50)));
     expect(error).toMatchObject({ name: "TimeoutError" });
   });

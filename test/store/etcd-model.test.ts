@@ -96,4 +96,4 @@ it("answers and keeps what a store in memory does, whatever the transactions and
   );
   // All kinds of answers were among them.
   expect([...seen.keys()].sort()).toEqual(["in the way", "lease-lost", "state", "written"]);
-}, 180_000);
+}, 600_000);

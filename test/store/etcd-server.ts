@@ -5,6 +5,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually, run } from "../own-host.ts";
+import { freeze } from "./freeze.ts";
 
 /** Starting etcd takes part of a second; other tests may have the machine. */
 const startDeadline = 30_000;
@@ -85,8 +86,8 @@ export class EtcdServer {
     await ended;
   }
 
-  pause(): void {
-    this.#process?.kill("SIGSTOP");
+  pause(): Promise<void> {
+    return freeze(this.#process);
   }
 
   resume(): void {

@@ -2,7 +2,7 @@ import type { Json, Store, WatchEvent } from "../../src/store/store.ts";
 import { eventually } from "../own-host.ts";
 
 /** Other tests may have the machine. */
-const deadline = 30_000;
+const deadline = 60_000;
 
 /** What somebody knows who only watches. */
 export class Replica {
