@@ -14,7 +14,6 @@ import { FirewallGuard, NoFirewall } from "./firewall-guard.ts";
 import type { GlobalCopy } from "./global-copy.ts";
 import { HostConditions } from "./host-conditions.ts";
 import { Locks } from "./locks.ts";
-import { namespacesWithPeers } from "./neighbor-limit.ts";
 import { bridgedNetworks, ownSubnets } from "./other-programs.ts";
 import { PortPublisher } from "./port-publisher.ts";
 import type { PresenceOptions } from "./presence-keeper.ts";
@@ -118,7 +117,6 @@ export const assembleContext = async (options: LibnetworkOptions): Promise<Conte
       kernel,
       log,
       subnets: () => ownSubnets(context),
-      withPeers: () => namespacesWithPeers(context),
       others: { networks: () => bridgedNetworks(context), probe, defaultNetwork },
     }),
     firewall: table === undefined ? new NoFirewall(kernel) : new FirewallGuard({ kernel, locks, log, repairs, table }),

@@ -50,7 +50,7 @@ export class AttachmentManager {
       }
       await ports.settle();
       await this.#context.naming.changed(claimed, before);
-      this.#context.conditions.attached();
+      this.#context.conditions.attached(() => this.#presence.namespaces());
       return sandbox;
     });
   }

@@ -37,7 +37,6 @@ describe("routes of the host", () => {
         kernel,
         log: (_level, text) => log.push(text),
         subnets: () => subnets,
-        withPeers: () => [],
         others,
       });
       await conditions.watch();

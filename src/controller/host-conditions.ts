@@ -20,6 +20,7 @@ const pause = 5_000;
 const neighborPause = 10_000;
 /** Milliseconds between two looks at what other programs do: all rules of the host are read for it. */
 const othersPause = 10_000;
+
 /** Routes that lead what is for one of our subnets elsewhere. */
 export const overlapping = (
   routes: readonly RouteSpec[],
@@ -56,7 +57,6 @@ export class HostConditions {
   readonly #kernel: Kernel;
   readonly #log: Log;
   readonly #subnets: () => readonly OwnSubnet[];
-  readonly #withPeers: () => readonly NamespaceRef[];
   readonly #others: OtherPrograms;
   readonly #said = new Set<string>();
   #stop: (() => void) | undefined;
@@ -69,11 +69,8 @@ export class HostConditions {
     readonly kernel: Kernel;
     readonly log: Log;
     readonly subnets: () => readonly OwnSubnet[];
-    /** Namespaces with permanent neighbours of ours. */
-    readonly withPeers: () => readonly NamespaceRef[];
     readonly others: OtherPrograms;
   }) {
-    this.#withPeers = options.withPeers;
     this.#others = options.others;
     this.#kernel = options.kernel;
     this.#log = options.log;
@@ -95,14 +92,17 @@ export class HostConditions {
     }
   }
 
-  /** An endpoint was attached: the host will have one more neighbour, and one who wants out. Looks now and then. */
-  attached(): void {
+  /**
+   * An endpoint was attached: the host will have one more neighbour, and one who wants out. Looks now and then.
+   * @param withPeers namespaces with permanent neighbours of ours
+   */
+  attached(withPeers: () => readonly NamespaceRef[]): void {
     this.lookAtOthers();
     const now = performance.now();
     if (now - this.#neighborsAt < neighborPause) return;
     this.#neighborsAt = now;
     void this.#attempt(async () => {
-      const tables = await fullTables(this.#kernel, this.#withPeers);
+      const tables = await fullTables(this.#kernel, withPeers);
       this.#say(
         "neighbours",
         tables.map((table) => [`IPv${table.family}`, neighborWarning(table)]),

@@ -1,6 +1,5 @@
 import type { Kernel, NeighborTable } from "../linux/kernel.ts";
 import type { NamespaceRef } from "../linux/plan.ts";
-import { type Context, driverNetwork, isHere } from "./context.ts";
 
 /** How near the kernel's tables of neighbours are to the limit beyond which it makes no new entries. */
 
@@ -9,20 +8,8 @@ const nearlyFull = 0.8;
 
 const isNearlyFull = ({ entries, limit }: NeighborTable): boolean => entries >= limit * nearlyFull;
 
-/** Namespaces of this host with permanent entries of ours: those of networks that span hosts. */
-export const namespacesWithPeers = (context: Context): readonly NamespaceRef[] => {
-  const { drivers, host, state } = context;
-  if (!host) return [];
-  return [...state.networks.values()].flatMap((network) => {
-    const place = drivers.get(network.driver)?.peers?.place?.(driverNetwork(context, network), host);
-    return place && state.endpointsOf(network.id).some((endpoint) => isHere(context, endpoint))
-      ? [place.namespace]
-      : [];
-  });
-};
-
 /**
- * Tables that are nearly full, without the permanent entries of these namespaces: the kernel's count has them, its limit
+ * Tables that are nearly full, without the permanent entries of these namespaces (`Presence.namespaces`): the kernel's count has them, its limit
  * (gc_thresh3) has not since Linux 5.0. For the same reason a table with more entries than its limit has permanent ones of
  * others, nobody knows how many, and is not among them.
  */

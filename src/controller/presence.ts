@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { DriverPeer, NetworkDriver } from "../drivers/driver.ts";
 import { errorText } from "../errors.ts";
 import type { FirewallPart } from "../linux/firewall.ts";
-import { type Plan, plan } from "../linux/plan.ts";
+import { type NamespaceRef, type Plan, plan } from "../linux/plan.ts";
 import type { Ip } from "../net/ip.ts";
 import { type Context, driverNetwork, isHere, requireHost } from "./context.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
@@ -176,6 +176,11 @@ export class Presence {
     return host && this.#driver(network)?.peers?.place?.(driverNetwork(this.#context, network), host);
   }
 
+  /** Namespaces of this host with entries of endpoints elsewhere. */
+  namespaces(): readonly NamespaceRef[] {
+    return this.networks().flatMap((network) => this.place(network)?.namespace ?? []);
+  }
+
   /** How this host knows an endpoint that is attached elsewhere, or forgets it; nothing where it need not. */
   peerPlan(endpoint: EndpointRecord, verb: "add" | "remove" = "add"): Plan {
     const network = this.#context.state.networks.get(endpoint.network);
@@ -226,12 +231,9 @@ export class Presence {
       }))
       .filter(({ old, now }) => !isDeepStrictEqual(old, now));
     // What moves to another host, and what was published anew with the address it had, is replaced, without a moment in between.
-    const leaves = ({ old, now }: (typeof moved)[number]) => old && (!now || stationOf(old) !== stationOf(now));
-    const heirs = moved.some(leaves) ? byStation(this.#peersOf(network.id)) : byStation([]);
-    const removals = moved.flatMap((change) =>
-      change.old && (onDemand || (leaves(change) && !heirs.has(stationOf(change.old))))
-        ? [peers.remove(view, host, change.old)]
-        : [],
+    const heirs = byStation(moved.some(({ old }) => old) ? this.#peersOf(network.id) : []);
+    const removals = moved.flatMap(({ old }) =>
+      old && (onDemand || !heirs.has(stationOf(old))) ? [peers.remove(view, host, old)] : [],
     );
     const next = moved.flatMap(({ old, now }) => [now, old && heirs.get(stationOf(old))]);
     const added = [...byStation(next.filter((peer) => peer !== undefined)).values()];

@@ -32,6 +32,17 @@ export const insideEnvironment = (): Record<string, string> => ({
   LANG: process.env.LANG ?? "C.UTF-8",
 });
 
+/** Waits for an end. @returns false where it has not come in time */
+export const endsWithin = async (end: Promise<void>, milliseconds: number): Promise<boolean> => {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  const ended = await Promise.race([end.then(() => true), late]);
+  clearTimeout(timer);
+  return ended;
+};
+
 /** Runs a command outside to its end. @returns what it printed; @throws NetworkError `lab-command` with its words */
 export const runCommand = (command: readonly string[], input = ""): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -117,15 +128,7 @@ export class Place {
   /** @throws NetworkError `lab-command` where something outside holds it up */
   async end(): Promise<void> {
     this.#init.stdin?.end();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const reason = "a place of the lab does not end; is a command of `dnet lab exec` stopped (Ctrl-Z)?";
-      timer = setTimeout(() => reject(internal("lab-command", reason)), stepDeadline);
-    });
-    try {
-      await Promise.race([this.#ended, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+    if (await endsWithin(this.#ended, stepDeadline)) return;
+    throw internal("lab-command", "a place of the lab does not end; is a command of `dnet lab exec` stopped (Ctrl-Z)?");
   }
 }

@@ -3,7 +3,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { internal } from "../errors.ts";
 import { BoundedLog } from "./bounded-log.ts";
-import { insideEnvironment, type Place, stepDeadline } from "./place.ts";
+import { endsWithin, insideEnvironment, type Place, stepDeadline } from "./place.ts";
 
 export interface ServiceOptions {
   /** `dnet`, `store`: names its log and pid file in the place's directory. */
@@ -78,7 +78,7 @@ export class Service {
     for (const kind of [signal, "KILL"] as const) {
       if (!this.running) return;
       await this.#signal(kind);
-      if (await this.#endsWithin(stepDeadline / 2)) return;
+      if (await endsWithin(this.#exited, stepDeadline / 2)) return;
     }
     throw internal("lab-service", `${this.#options.name} does not end`);
   }
@@ -94,16 +94,6 @@ export class Service {
   /** To be called when the place is about to end: a stopped nsenter would not reap its child, and the place would wait for that. */
   release(): void {
     this.#child?.kill("SIGKILL");
-  }
-
-  async #endsWithin(milliseconds: number): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), milliseconds);
-    });
-    const ended = await Promise.race([this.#exited.then(() => true), late]);
-    clearTimeout(timer);
-    return ended;
   }
 
   get #pidFile(): string {

@@ -3,7 +3,7 @@ import type { Operation } from "../../linux/plan.ts";
 import { hostNamespace, plan } from "../../linux/plan.ts";
 import { prefixCovers } from "../../net/prefix.ts";
 import { overlapping, routeText } from "../host-conditions.ts";
-import { fullTables, namespacesWithPeers, neighborWarning, raiseLimit } from "../neighbor-limit.ts";
+import { fullTables, neighborWarning, raiseLimit } from "../neighbor-limit.ts";
 import {
   blockedNetworks,
   bridgedNetworks,
@@ -103,8 +103,8 @@ const features = async ({ context: { kernel, namespaceDir }, context, signal }: 
   return findings;
 };
 
-const neighbours = async ({ context, signal }: Look): Promise<readonly Finding[]> =>
-  (await fullTables(context.kernel, () => namespacesWithPeers(context), signal)).map((table) => ({
+const neighbours = async ({ context: { kernel }, presence, signal }: Look): Promise<readonly Finding[]> =>
+  (await fullTables(kernel, () => presence.namespaces(), signal)).map((table) => ({
     code: "neighbour-table-full",
     subject: "host",
     what: neighborWarning(table),
