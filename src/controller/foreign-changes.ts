@@ -1,9 +1,12 @@
+import { errorText } from "../errors.ts";
 import type { AttachmentManager } from "./attachment-manager.ts";
-import { type Context, isHere } from "./context.ts";
+import { type Context, isHere, namespaceOf } from "./context.ts";
 import { Presence } from "./presence.ts";
 import type { EndpointRecord } from "./records.ts";
 import type { RecordChanges } from "./state.ts";
 import type { WayOut } from "./way-out.ts";
+
+type Change = RecordChanges["endpoints"][number];
 
 /** What this host does when another node changed shared records: names and peers follow, and what was taken from it is unwired. */
 export class ForeignChanges {
@@ -25,12 +28,25 @@ export class ForeignChanges {
       ({ before, after }) => after || !this.#context.state.isUnreadable(before?.id ?? ""),
     );
     await this.#presence.follow({ ...changes, endpoints });
-    for (const { before, after } of endpoints) {
-      if (before && isHere(this.#context, before) && after?.sandbox?.id !== before.sandbox?.id) {
-        await this.#lost(before, after);
-      } else if (after && isHere(this.#context, after) && after.sandbox?.id !== before?.sandbox?.id) {
-        await this.#gained(after);
-      } else await this.#context.naming.changed(after, before);
+    // Names come first: what is done about this host's own attachments waits for locks, and may fail.
+    const own: Change[] = [];
+    for (const change of endpoints) {
+      const { before, after } = change;
+      const moved = after?.sandbox?.id !== before?.sandbox?.id;
+      if (moved && [before, after].some((one) => one && isHere(this.#context, one))) own.push(change);
+      else await this.#context.naming.changed(after, before);
+    }
+    for (const change of own) await this.#attempt(change);
+  }
+
+  /** One attachment's failure stops no other. */
+  async #attempt({ before, after }: Change): Promise<void> {
+    try {
+      if (before && isHere(this.#context, before)) await this.#lost(before, after);
+      else if (after) await this.#gained(after);
+    } catch (error) {
+      const name = (after ?? before)?.name;
+      this.#context.log("error", `could not follow what others changed of endpoint ${name}: ${errorText(error)}`);
     }
   }
 
@@ -39,12 +55,14 @@ export class ForeignChanges {
    * or its answer got lost, and nobody has wired it. Plans may be repeated.
    */
   async #gained({ id, network, sandbox: claim }: EndpointRecord): Promise<void> {
-    const { state, locks } = this.#context;
+    const { kernel, state, locks } = this.#context;
     const sandboxId = claim?.id ?? "";
     await locks.hold([`endpoint:${id}`, `sandbox:${sandboxId}`, Presence.lock(network)], async () => {
       const now = state.endpoints.get(id);
       const sandbox = state.sandboxes.get(sandboxId);
-      if (now?.sandbox?.id === sandboxId && sandbox) await this.#attachments.rewire(now, sandbox);
+      if (now?.sandbox?.id !== sandboxId || !sandbox) return;
+      // After a reboot the store tells a start of attachments to sandboxes that are gone, whose records it removes.
+      if (await kernel.isNamespace(namespaceOf(this.#context, sandbox))) await this.#attachments.rewire(now, sandbox);
     });
     await this.#wayOut.adjust(sandboxId);
   }

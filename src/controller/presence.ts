@@ -258,6 +258,9 @@ export class Presence {
         await work(peers.hosts(view, host, vteps, gone));
       });
     } catch (error) {
+      // After a reboot the store tells a start of them before `make` has made the network here, with all of them, or what was here goes.
+      const place = this.place(network);
+      if (place && !(await kernel.isNamespace(place.namespace).catch(() => true))) return;
       log("error", `could not follow the endpoints of network ${network.name} on other hosts: ${errorText(error)}`);
     }
   }

@@ -126,6 +126,44 @@ it("an endpoint that was published anew with the address it had is never unknown
   await eventually("A forgets c1", () => ofIt().includes("fdb.delete"));
 });
 
+describe("a host that boots anew", () => {
+  const scene = async () => {
+    const global = new MemoryStore();
+    const [a, b] = [await node(global, "172.17.0.3"), await node(global, "172.17.0.4")];
+    const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+    // Whatever the order of their ids, some of them come before A's own and some after.
+    const names = Array.from({ length: 12 }, (_, n) => `c${n}`);
+    for (const [n, name] of names.entries()) await attached(n % 3 === 0 ? a : b, id, name);
+    await a.libnetwork.close();
+    a.kernel.reboot();
+    a.naming.changes.length = 0;
+    const known = () => new Set(a.naming.changes.map(([now]) => now?.name));
+    const errors = () => a.lines.flatMap(({ level, message }) => (level === "error" ? [message] : []));
+    return { a, known, errors, others: names.filter((_, n) => n % 3 !== 0) };
+  };
+
+  it("knows the names of all other hosts' endpoints, and says no error", async () => {
+    const { a, known, errors, others } = await scene();
+    await a.reopen();
+    await eventually("all names are known", () => others.every((name) => known().has(name)));
+    // Whatever is under way ends first.
+    await a.libnetwork.close();
+    expect(errors()).toEqual([]);
+  });
+
+  it("knows them although its own attachments cannot be followed", async () => {
+    const { a, known, errors, others } = await scene();
+    a.kernel.isNamespace = () => Promise.reject(new Error("no kernel"));
+    await a.reopen();
+    await eventually("all names are known", () => others.every((name) => known().has(name)));
+    await eventually("each failure is said", () =>
+      ["c0", "c3", "c6", "c9"].every((name) =>
+        errors().some((text) => text.includes(`of endpoint ${name}: no kernel`)),
+      ),
+    );
+  });
+});
+
 it("a node without an address for it refuses to join, and changes nothing", async () => {
   const global = new MemoryStore();
   const a = await node(global, undefined);

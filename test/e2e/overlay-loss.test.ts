@@ -61,6 +61,8 @@ describe("an overlay network with IPv6 and multicast", () => {
 describe("hosts that go", () => {
   it("a host that boots anew gets its containers back under their names", async () => {
     const address = await lab.address(1, "c3.both");
+    // What a host keeps for a start without the store may be older than what is in the store: here it has nothing.
+    await lab.lab.host(3).run("rm", "-f", "/var/lib/docker/network/global.json");
     await lab.lab.host(3).reboot();
     // From every host: with entries of before, one that is behind would reach it too, until it drops them.
     const known = async () => (await Promise.all([fdb(1), fdb(2)])).some((entries) => entries.includes("172.17.0.5"));
@@ -72,6 +74,7 @@ describe("hosts that go", () => {
     // Each host follows by itself: that one knows c3 says nothing of the other.
     await eventually("c3 is reached from the other host", () => lab.reaches(2, "c2", "c3"), patient);
     expect(await lab.reaches(3, "c3", "c2")).toBe(true);
+    expect(lab.lab.host(3).log).not.toMatch(/could not (be followed|follow)/);
   });
 
   it("14: a host that died is said to be gone, its services stay until they are unpublished by force, and another takes over", async () => {
