@@ -17,6 +17,8 @@ const attempts = 16;
 export class AttachmentManager {
   readonly #context: Context;
   readonly #presence: Presence;
+  /** Records of endpoints that this host took out of its sandboxes by itself: the watch may tell of it as of somebody else's change. */
+  readonly #unwired = new WeakSet<EndpointRecord>();
 
   constructor(context: Context, presence: Presence) {
     this.#context = context;
@@ -190,6 +192,12 @@ export class AttachmentManager {
       this.#context.naming.changed(after, before),
       takeDown(this.#context, work, { left: others, sandbox, alone }),
     );
+    this.#unwired.add(before);
+  }
+
+  /** True where the endpoint was taken out of its sandbox, as this record has it, by an operation of this host. */
+  isUnwired(record: EndpointRecord): boolean {
+    return this.#unwired.has(record);
   }
 
   /** Replaces an endpoint's record; false where it is another by now, or gone: taken away by force, perhaps from elsewhere. */

@@ -73,7 +73,7 @@ export class ForeignChanges {
     const id = before.sandbox?.id ?? "";
     await locks.hold([`endpoint:${before.id}`, `sandbox:${id}`, Presence.lock(before.network)], async () => {
       const now = state.endpoints.get(before.id);
-      if (now?.sandbox?.id === id) return;
+      if (now?.sandbox?.id === id || this.#attachments.isUnwired(before)) return;
       const sandbox = state.sandboxes.get(id);
       log("info", `endpoint ${before.name} was taken from container ${before.sandbox?.container} by another node`);
       if (sandbox) await this.#attachments.unwire(before, after, sandbox);

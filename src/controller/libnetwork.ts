@@ -90,6 +90,7 @@ export class Libnetwork implements Controller {
     this.#wiring = new WiringKeeper(context, {
       presence: this.#presence,
       sandboxes: this.#sandboxes,
+      wayOut: this.#wayOut,
       removesOrphans: () => this.#follower?.stale === undefined && !this.#examiner.keepsOrphans,
       every: options.repairEvery ?? 30_000,
     });
@@ -220,13 +221,16 @@ export class Libnetwork implements Controller {
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
     await this.#durably(async () => {
       const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
-      const removal = this.#endpoints.delete(id, options.force ?? false, signal);
-      const before = await this.#orRestoreWayOut(sandbox, removal);
-      if (before.sandbox === undefined) return;
-      // The watch tells of what others change only.
-      await this.#presence.follow({ networks: [], endpoints: [{ before }] });
-      await this.#wayOut.adjust(before.sandbox.id);
+      await this.#orRestoreWayOut(sandbox, this.#deleteEndpoint(id, options.force ?? false, signal));
     });
+  }
+
+  async #deleteEndpoint(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
+    const before = await this.#endpoints.delete(id, force, signal);
+    if (before.sandbox === undefined) return;
+    // The watch tells of what others change only.
+    await this.#presence.follow({ networks: [], endpoints: [{ before }] });
+    await this.#wayOut.adjust(before.sandbox.id);
   }
 
   async attach(
@@ -249,9 +253,9 @@ export class Libnetwork implements Controller {
   }
 
   /** An endpoint may be out of its sandbox, and what it had in the kernel not: the way out follows from the records. */
-  async #orRestoreWayOut<T>(sandboxId: string | undefined, work: Promise<T>): Promise<T> {
+  async #orRestoreWayOut(sandboxId: string | undefined, work: Promise<void>): Promise<void> {
     try {
-      return await work;
+      await work;
     } catch (error) {
       if (sandboxId !== undefined) await this.#restoreWayOut(sandboxId);
       throw error;
@@ -279,9 +283,13 @@ export class Libnetwork implements Controller {
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
     await this.#durably(async () => {
-      await this.#orRestoreWayOut(sandboxId, this.#attachments.detach(endpointId, sandboxId, signal));
-      await this.#wayOut.adjust(sandboxId);
+      await this.#orRestoreWayOut(sandboxId, this.#detach(endpointId, sandboxId, signal));
     });
+  }
+
+  async #detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
+    await this.#attachments.detach(endpointId, sandboxId, signal);
+    await this.#wayOut.adjust(sandboxId);
   }
 
   sandboxes(): readonly SandboxInfo[] {

@@ -18,8 +18,7 @@ export const removeNetworkRemains = async (
   const { host, kernel, namespaceDir, locks, log, repairs, state } = context;
   if (!host) return;
   const files = await kernel.namespacesIn(namespaceDir);
-  // Sandboxes' own have links that are named by their endpoints, and go with their records.
-  const places = files.filter((path) => !/\/([0-9a-f]{12}|default)$/.test(path));
+  const places = files.filter((path) => !isSandboxPath(path));
   const marked = async (namespace: NamespaceRef) => {
     const links = (await kernel.observe(namespace, signal))?.links ?? [];
     return Map.groupBy(links, ({ alias }) => idOfMark(context, alias));
@@ -42,7 +41,37 @@ export const removeNetworkRemains = async (
       });
     }
   }
+  await removeVacantFiles(context, presence);
   await removeTableRemains(context, signal);
+};
+
+/** A crash came between the end of a namespace and that of its file, or before there was one. */
+const removeVacantFiles = async (context: Context, presence: Presence): Promise<void> => {
+  const { kernel, locks, log, repairs } = context;
+  for (const { path, network } of await vacantFiles(context, presence)) {
+    await locks.hold([Presence.lock(network ?? path)], async () => {
+      // Whoever was making it, or removing it, is done.
+      if (!(await vacantFiles(context, presence)).some((one) => one.path === path)) return;
+      repairs.say("info", `found ${path} of ours without a namespace, expected none: removed`);
+      try {
+        await kernel.teardown(plan({ op: "namespace.delete", path }));
+      } catch (error) {
+        log("error", `could not remove ${path}: ${errorText(error)}`);
+      }
+    });
+  }
+};
+
+/** Files of ours for namespaces of networks that have no endpoint here, without a namespace. @returns each with its network where that is known */
+export const vacantFiles = async (
+  { kernel, namespaceDir, state }: Context,
+  presence: Presence,
+): Promise<readonly { readonly path: string; readonly network: string | undefined }[]> => {
+  const wanted = presence.namespaces();
+  const places = (await kernel.vacantIn(namespaceDir)).filter((path) => !isSandboxPath(path) && !wanted.includes(path));
+  if (places.length === 0) return [];
+  const networks = new Map([...state.networks.values()].map((one) => [presence.place(one)?.namespace, one.id]));
+  return places.map((path) => ({ path, network: networks.get(path) }));
 };
 
 /** A crash came between the end of a namespace and that of its table. */
@@ -63,6 +92,9 @@ const removeTableRemains = async (context: Context, signal?: AbortSignal): Promi
     log("error", `could not remove tables of networks that are not here: ${errorText(error)}`);
   }
 };
+
+/** Sandboxes' own have links that are named by their endpoints, and go with their records. */
+const isSandboxPath = (path: string): boolean => /\/([0-9a-f]{12}|default)$/.test(path);
 
 /** What carries this id belongs to a network that has an endpoint here, or to that endpoint. */
 const isPart = (context: Context, presence: Presence, id: string): boolean =>

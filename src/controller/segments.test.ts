@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { segmentDriver } from "../../test/fakes/segment-driver.ts";
-import { attached, closeNodes, node, opened } from "../../test/fakes/segment-nodes.ts";
+import { attached, closeNodes, eventually, node, opened } from "../../test/fakes/segment-nodes.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
 import { overlayDriver } from "../drivers/overlay/overlay-driver.ts";
 import type { Operation } from "../linux/plan.ts";
@@ -13,14 +13,6 @@ import { MemoryStore } from "../store/memory/memory-store.ts";
 /** Networks that span hosts, as the controller handles them: segment ids, presence, peers. */
 
 afterEach(closeNodes);
-
-const eventually = async (what: string, condition: () => boolean) => {
-  const end = performance.now() + 5_000;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-};
 
 const vnis = ({ libnetwork }: Opened) =>
   libnetwork.networks().flatMap(({ scope, subnets }) => (scope === "global" ? subnets.map(({ vni }) => vni) : []));
@@ -302,6 +294,50 @@ it("a table of a network that has no endpoint here goes at the start", async () 
     table(elsewhere),
     table({ id: "0123456789" }),
   ]);
+});
+
+it("a file that a namespace was mounted on goes at the start, where its network has no endpoint here", async () => {
+  const a = await openController({
+    stores: { local: new MemoryStore(), global: new MemoryStore() },
+    drivers: [overlayDriver(), bridgeDriver()],
+    place: { vtep: parseIp("172.17.0.3") },
+  });
+  opened.push(a);
+  const { id } = await a.libnetwork.createNetwork({ name: "elsewhere", driver: "overlay" });
+  // The daemon was killed while a namespace was unmounted; one is of a network whose record is gone, one of a sandbox that comes.
+  const [known, unknown, sandbox] = [`1-${id.slice(0, 10)}`, "1-0123456789", "0123456789ab"].map(
+    (n) => `/run/netns/${n}`,
+  );
+  for (const path of [known, unknown, sandbox]) a.kernel.vacant.add(path ?? "");
+  const { findings } = await a.libnetwork.diagnose([]);
+  expect(findings.filter(({ code }) => code === "orphan-namespace").map(({ subject }) => subject)).toEqual([
+    `file ${known}`,
+    `file ${unknown}`,
+  ]);
+  await a.libnetwork.close();
+  await a.reopen();
+  expect([...a.kernel.vacant]).toEqual([sandbox]);
+});
+
+it("a detachment that the watch tells of first is not said to be another node's", async () => {
+  const global = new MemoryStore();
+  const a = await node(global, "172.17.0.3");
+  const { id: network } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+  const { endpoint, sandbox } = await attached(a, network, "c");
+  await a.libnetwork.sync();
+  const transact = global.transact.bind(global);
+  vi.spyOn(global, "transact").mockImplementationOnce(async (transaction) => {
+    const answer = await transact(transaction);
+    await eventually("told", () => a.libnetwork.endpoint(endpoint).sandboxId === undefined);
+    return answer;
+  });
+  await a.libnetwork.detach(endpoint, sandbox);
+  // What the watch told of is acted on in order: a change of another node comes after it.
+  const b = await node(global, "172.17.0.4");
+  const far = await attached(b, network, "far");
+  await eventually("followed", () => a.naming.changes.some(([after]) => after?.id === far.endpoint && after.sandbox));
+  await a.libnetwork.close();
+  expect(a.lines.filter(({ message }) => message.includes("by another node"))).toEqual([]);
 });
 
 describe("while everything is put right", () => {

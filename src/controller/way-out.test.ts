@@ -1,5 +1,5 @@
-import { afterEach, expect, it } from "vitest";
-import { attached, closeNodes, node } from "../../test/fakes/segment-nodes.ts";
+import { afterEach, describe, expect, it } from "vitest";
+import { attached, closeNodes, eventually, node } from "../../test/fakes/segment-nodes.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";
@@ -50,6 +50,36 @@ it("a way out comes with the first network that has none and goes with the last,
   const long = await attached(a, first.id, "f".repeat(63));
   expect(names()[0]).toMatch(/^gateway_f{42}_[0-9a-f]{12} f{63}$/);
   await a.libnetwork.detach(long.endpoint, long.sandbox);
+});
+
+describe("a store that fails while a way out goes", () => {
+  /** Attached, with a way out whose removal the local store refuses so many times. */
+  const prepare = async (times: number) => {
+    const a = await node(new MemoryStore(), "172.17.0.3", { repairEvery: 20 });
+    const { id: network } = await a.libnetwork.createNetwork({ name: "multihost", driver: "segment" });
+    const { endpoint, sandbox } = await attached(a, network, "c");
+    let left = times;
+    a.stores.local.fault = (point) => {
+      if (point === "before-transact" && left-- > 0) throw new Error("disk I/O error");
+    };
+    const names = () => a.libnetwork.endpoints().map(({ name }) => name);
+    return { a, endpoint, sandbox, names };
+  };
+
+  it("is asked once more by the operation itself, which says that it failed", async () => {
+    const { a, endpoint, sandbox, names } = await prepare(1);
+    await expect(a.libnetwork.detach(endpoint, sandbox)).rejects.toMatchObject({ code: "store-unavailable" });
+    expect(names()).toEqual(["c"]);
+  });
+
+  it("is asked again when the daemon next looks", async () => {
+    const { a, endpoint, sandbox, names } = await prepare(5);
+    await expect(a.libnetwork.deleteEndpoint(endpoint, { force: true })).rejects.toMatchObject({
+      code: "store-unavailable",
+    });
+    await eventually("no way out is left", () => names().length === 0);
+    expect(a.libnetwork.sandbox(sandbox).endpoints).toEqual([]);
+  });
 });
 
 it("an attachment whose sandbox is removed while its way out is made was an attachment", async () => {

@@ -7,6 +7,7 @@ import { periodically } from "./periodically.ts";
 import type { Presence } from "./presence.ts";
 import { type Restoration, restoreNetwork, restoreSandbox } from "./restore.ts";
 import type { SandboxManager } from "./sandbox-manager.ts";
+import type { WayOut } from "./way-out.ts";
 
 /** Milliseconds from a loss that the kernel tells of to the look at it: what is done by hand comes in several steps. */
 const settle = 100;
@@ -20,6 +21,7 @@ const pause = 1_000;
 export class WiringKeeper {
   readonly #context: Context;
   readonly #presence: Presence;
+  readonly #wayOut: WayOut;
   readonly #restoration: Restoration;
   /** False while records may be missing: what none explains may still be wanted. */
   readonly #removesOrphans: () => boolean;
@@ -39,12 +41,14 @@ export class WiringKeeper {
     parts: {
       readonly presence: Presence;
       readonly sandboxes: SandboxManager;
+      readonly wayOut: WayOut;
       readonly removesOrphans: () => boolean;
       readonly every: number;
     },
   ) {
     this.#context = context;
     this.#presence = parts.presence;
+    this.#wayOut = parts.wayOut;
     this.#restoration = { context, sandboxes: parts.sandboxes, thorough: false };
     this.#removesOrphans = parts.removesOrphans;
     this.#every = parts.every;
@@ -77,6 +81,8 @@ export class WiringKeeper {
       await removeOrphanSandboxes(this.#context);
     }
     await this.#restore([...state.networks.keys()], [...state.sandboxes.keys()]);
+    // An operation that failed half-way may have left a sandbox without one, or with one too many.
+    if (!this.#closed) await this.#wayOut.adjustAll();
   }
 
   /** One after the other: operations have their turn in between. */

@@ -10,6 +10,8 @@ import { between, type FaultError, type Faults } from "./faults.ts";
 /** The kernel's answer that did not fit: whether it did what was asked, nobody knows. */
 const lostAnswer: FaultError = (text) => new NetlinkError(errno.ENOBUFS, text);
 
+const fault: FaultError = (text) => internal("fault", text);
+
 /** A routing socket with points around every request that changes something. */
 class FaultySocket extends NetlinkSocket {
   readonly #faults: Faults;
@@ -24,6 +26,24 @@ class FaultySocket extends NetlinkSocket {
   override requestEach(requests: readonly Request[]): readonly (NetlinkError | undefined)[] {
     if (requests.length === 0) return [];
     return between(this.#faults, `netlink: ${this.#name()}`, lostAnswer, () => super.requestEach(requests));
+  }
+}
+
+/** Namespaces with points around what makes a file one, and what makes it a file again. */
+class FaultyNamespaces extends Namespaces {
+  readonly #faults: Faults;
+
+  constructor(faults: Faults, name: () => string) {
+    super(() => new FaultySocket(faults, name));
+    this.#faults = faults;
+  }
+
+  protected override mount(path: string): void {
+    between(this.#faults, "mount", fault, () => super.mount(path));
+  }
+
+  protected override unmount(path: string): void {
+    between(this.#faults, "umount", fault, () => super.unmount(path));
   }
 }
 
@@ -51,7 +71,7 @@ export class FaultyExecutor extends Executor {
 
   constructor(faults: Faults) {
     const now = { text: "entries" };
-    super(new Namespaces(() => new FaultySocket(faults, () => now.text)));
+    super(new FaultyNamespaces(faults, () => now.text));
     this.#faults = faults;
     this.#now = now;
   }

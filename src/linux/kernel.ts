@@ -123,6 +123,8 @@ export interface Kernel {
   entries(namespace: NamespaceRef, signal?: AbortSignal): Promise<readonly NeighborEntry[] | undefined>;
   /** Paths of the namespace files in a directory; none where there is no such directory. */
   namespacesIn(directory: string): Promise<readonly string[]>;
+  /** Paths of the files in a directory that were made for namespaces of ours and have none: a crash came between. */
+  vacantIn(directory: string): Promise<readonly string[]>;
   /** What the kernel would do with a packet: one step of its way. @throws NetworkError `no-namespace` */
   lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined>;
   openSockets(

@@ -18,6 +18,7 @@ import { IFF_UP, rtm } from "./netlink/constants.ts";
 import { ifinfo } from "./netlink/link.ts";
 import { attributeText0 } from "./netlink/message.ts";
 import { NetlinkSocket } from "./netlink/socket.ts";
+import { placeMark } from "./nsfs.ts";
 import { hostNamespace, type NamespaceRef } from "./plan.ts";
 
 interface OpenNamespace {
@@ -102,7 +103,7 @@ export class Namespaces {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     if (!this.#makeFile(path)) return false;
     try {
-      if (of !== undefined) this.enter(of, () => bindMount(Namespaces.#self, path));
+      if (of !== undefined) this.enter(of, () => this.mount(path));
       else this.#create(path);
       return true;
     } catch (error) {
@@ -120,7 +121,7 @@ export class Namespaces {
         const body = Buffer.concat([ifinfo({ flags: IFF_UP, change: IFF_UP }), attributeText0(3, "lo")]);
         socket.request({ type: rtm.SETLINK, body });
         // Last, so that whoever finds a namespace here, after a crash at any moment, finds its loopback up.
-        bindMount(Namespaces.#self, path);
+        this.mount(path);
       } catch (error) {
         socket.close();
         throw error;
@@ -150,9 +151,19 @@ export class Namespaces {
         rmSync(path);
         return true;
       }
-      detachMount(path);
+      this.unmount(path);
     }
     throw internal("busy-namespace", `${path} could not be unmounted (umount2 flags ${MNT_DETACH})`);
+  }
+
+  /** The namespace in which the thread is gets its path. */
+  protected mount(path: string): void {
+    bindMount(Namespaces.#self, path);
+  }
+
+  /** Waits for the kernel's readers for milliseconds: a process that is killed meanwhile leaves the empty file. */
+  protected unmount(path: string): void {
+    detachMount(path);
   }
 
   /** Lets go of namespaces that nothing asked for in the last `idle` milliseconds. */
@@ -171,7 +182,7 @@ export class Namespaces {
   #makeFile(path: string): boolean {
     let fd: number;
     try {
-      fd = open(path, O.RDONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o644);
+      fd = open(path, O.RDONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o644 | placeMark);
     } catch (error) {
       if (errnoOf(error) !== errno.EEXIST) throw error;
       fd = open(path, O.RDONLY | O.NOFOLLOW);

@@ -1,4 +1,4 @@
-import { closeSync, statfsSync } from "node:fs";
+import { closeSync, lstatSync, statfsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Worker, type WorkerOptions } from "node:worker_threads";
@@ -20,7 +20,7 @@ import type { LookupQuery, LookupResult } from "./lookup.ts";
 import type { NeighborEntry } from "./neighbor-entries.ts";
 import { type LinkLoss, linkLosses } from "./netlink/link-loss.ts";
 import { RulesetChanges } from "./netlink/nftables.ts";
-import { NSFS_MAGIC } from "./nsfs.ts";
+import { NSFS_MAGIC, placeMark } from "./nsfs.ts";
 import type { NamespaceRef, Operation, Plan } from "./plan.ts";
 import { listenForReadable, readDatagrams } from "./readable.ts";
 
@@ -136,6 +136,14 @@ export class WorkerKernel implements Kernel {
       // Nothing was made there yet.
       return [];
     }
+  }
+
+  async vacantIn(directory: string): Promise<readonly string[]> {
+    return (await this.namespacesIn(directory)).filter((path) => {
+      // Of the namespace's file system where one is mounted.
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      return found?.isFile() && found.size === 0 && (found.mode & placeMark) !== 0;
+    });
   }
 
   async lookup(namespace: NamespaceRef, query: LookupQuery, signal?: AbortSignal): Promise<LookupResult | undefined> {

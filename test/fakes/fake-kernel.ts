@@ -210,6 +210,7 @@ export class FakeKernel implements Kernel {
   }
 
   #removeNamespace(path: string): boolean {
+    if (this.vacant.delete(path)) return true;
     if (!this.namespaces.delete(path)) return false;
     // Both ends of a pair go when one does.
     for (const [name, link] of [...this.links]) if (link.peer?.namespace === path) this.#removeLink(name, link);
@@ -303,6 +304,13 @@ export class FakeKernel implements Kernel {
 
   async namespacesIn(directory: string): Promise<readonly string[]> {
     return [...this.namespaces].filter((path) => path.startsWith(`${directory}/`));
+  }
+
+  /** Files of namespaces that were not mounted. */
+  readonly vacant = new Set<string>();
+
+  async vacantIn(directory: string): Promise<readonly string[]> {
+    return [...this.vacant].filter((path) => path.startsWith(`${directory}/`));
   }
 
   async lookup(): Promise<undefined> {

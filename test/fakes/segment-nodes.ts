@@ -1,7 +1,7 @@
 import { bridgeDriver } from "../../src/drivers/bridge/bridge-driver.ts";
 import { parseIp } from "../../src/net/ip.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
-import { type Opened, openController } from "./open-controller.ts";
+import { type OpenControllerOptions, type Opened, openController } from "./open-controller.ts";
 import { segmentDriver } from "./segment-driver.ts";
 
 /** Controllers with networks that span hosts, on one shared store. */
@@ -15,12 +15,17 @@ export const closeNodes = async (): Promise<void> => {
 };
 
 /** @param vtep the host's address for others; without it, it has no part in such networks */
-export const node = async (global: MemoryStore, vtep: string | undefined): Promise<Opened> => {
+export const node = async (
+  global: MemoryStore,
+  vtep: string | undefined,
+  more: OpenControllerOptions = {},
+): Promise<Opened> => {
   const one = await openController({
     stores: { local: new MemoryStore(), global },
     drivers: [segmentDriver(), bridgeDriver()],
     gateway: { name: "docker_gwbridge", driver: "bridge", options: {} },
     ...(vtep !== undefined && { place: { vtep: parseIp(vtep) } }),
+    ...more,
   });
   opened.push(one);
   return one;
@@ -34,4 +39,13 @@ export const attached = async ({ libnetwork }: Opened, network: string, name: st
   const endpoint = await libnetwork.createEndpoint(network, { name });
   await libnetwork.attach(endpoint.id, id);
   return { endpoint: endpoint.id, sandbox: id };
+};
+
+/** Waits for what comes on the next turns. */
+export const eventually = async (what: string, condition: () => boolean) => {
+  const end = performance.now() + 5_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 };

@@ -51,7 +51,11 @@ const run = (task: Task): Promise<Ended> =>
     child.stdio[3]?.on("data", (bytes: Buffer) => (text += bytes.toString()));
     child.once("error", reject);
     child.once("close", (_code, signal) =>
-      resolve({ signal, stderr, answer: text.endsWith("\n") ? (JSON.parse(text) as Answer) : undefined }),
+      resolve({
+        signal,
+        stderr,
+        answer: text.endsWith("\n") ? (JSON.parse(text.split("\n").at(-2) ?? "") as Answer) : undefined,
+      }),
     );
   });
 

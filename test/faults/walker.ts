@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { difference, hostView } from "./host-view.ts";
 import { clear, type Scenario, scenarios } from "./scenarios.ts";
 import { gone, Subject } from "./subject.ts";
@@ -220,9 +220,13 @@ const main = async (task: Task): Promise<Answer> => {
   }
   if (task.work === "measure") extra.points = await walker.measure();
   const [first] = task.points;
+  // This host's copy of the store is written a moment after a change: a start may find one that knows of it, or none that does.
+  if (task.left && task.left.point % 2 === 0) rmSync("/var/lib/docker/network/global.json", { force: true });
   if (task.left)
     await walker.settle(`${task.left.mode} at ${task.left.point}`, { running: false, last: first === undefined });
   if (task.work === "die" && first !== undefined) {
+    // Told now: a process that dies says nothing more.
+    tell({ ...walkerAnswer(walker), ...extra });
     const { fired } = await walker.begin("die", first);
     extra.survived = !fired;
   }
@@ -243,6 +247,9 @@ const main = async (task: Task): Promise<Answer> => {
   return { ...walkerAnswer(walker), ...extra };
 };
 
+/** A line each; the last one counts. */
+const tell = (answer: Answer): void => writeFileSync(3, `${JSON.stringify(answer)}\n`);
+
 const walkerAnswer = ({ problems, repaired, restarted, happened, failed, notHappened }: Walker): Answer => ({
   problems,
   repaired,
@@ -254,7 +261,7 @@ const walkerAnswer = ({ problems, repaired, restarted, happened, failed, notHapp
 
 const [text = "{}"] = process.argv.slice(2);
 const report = (answer: Answer): void => {
-  writeFileSync(3, `${JSON.stringify(answer)}\n`);
+  tell(answer);
   // Sockets of a controller that failed to close would keep it.
   process.exit(0);
 };

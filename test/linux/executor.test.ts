@@ -438,6 +438,16 @@ describe("executor", () => {
     expect(await kernel.observe(A)).toBeUndefined();
     run("rm", A);
   });
+
+  it("knows the file that was a namespace from others that are empty", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A }, { op: "namespace.add", path: B }));
+    run("umount", "-l", A);
+    shell("touch /run/docker/netns/foreign; echo mine > /run/docker/netns/full; chmod +t /run/docker/netns/full");
+    expect(await kernel.vacantIn("/run/docker/netns")).toEqual([A]);
+    await kernel.teardown(plan({ op: "namespace.delete", path: A }));
+    expect(await kernel.vacantIn("/run/docker/netns")).toEqual([]);
+    run("rm", "/run/docker/netns/foreign", "/run/docker/netns/full");
+  });
 });
 
 /** Links and routes only: what the inverse plan takes back entirely. */

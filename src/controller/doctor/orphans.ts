@@ -1,5 +1,6 @@
 import { hostNamespace, type NamespaceRef, type Operation, plan } from "../../linux/plan.ts";
 import { type Context, idOfMark } from "../context.ts";
+import { vacantFiles } from "../network-remains.ts";
 import { isWanted } from "../orphans.ts";
 import { orphanTables, removeTable } from "../table-remains.ts";
 import { type Check, type Finding, type Look, repairCommand, Unlooked } from "./check.ts";
@@ -28,6 +29,7 @@ const orphans = async (look: Look): Promise<readonly Orphan[]> => {
   return [
     ...(await linkOrphans(look, hostNamespace)),
     ...(await namespaceOrphans(look)),
+    ...(await vacantOrphans(look)),
     ...(await directoryOrphans(look)),
     ...(await tableOrphans(look)),
   ];
@@ -116,6 +118,18 @@ const namespaceOrphans = async (look: Look): Promise<readonly Orphan[]> => {
   }
   return found;
 };
+
+/** Files that namespaces were, or were to be, mounted on. */
+const vacantOrphans = async ({ context, presence }: Look): Promise<readonly Orphan[]> =>
+  (await vacantFiles(context, presence)).map(({ path }) =>
+    orphan(
+      "orphan-namespace",
+      `file ${path}`,
+      "it is there, without a namespace: what made or removed the namespace was cut short",
+      "none, but that it is there",
+      [{ op: "namespace.delete", path }],
+    ),
+  );
 
 /** Name of the namespace in which the host check tries what drivers need. */
 export const probeName = ({ instance }: Pick<Context, "instance">): string => `doctor-${instance}`;
