@@ -10,7 +10,10 @@ import { between, type FaultError, type Faults } from "./faults.ts";
 /** The kernel's answer that did not fit: whether it did what was asked, nobody knows. */
 const lostAnswer: FaultError = (text) => new NetlinkError(errno.ENOBUFS, text);
 
-const fault: FaultError = (text) => internal("fault", text);
+const failAs =
+  (code: string): FaultError =>
+  (text) =>
+    internal(code, text);
 
 /** A routing socket with points around every request that changes something. */
 class FaultySocket extends NetlinkSocket {
@@ -39,11 +42,11 @@ class FaultyNamespaces extends Namespaces {
   }
 
   protected override mount(path: string): void {
-    between(this.#faults, "mount", fault, () => super.mount(path));
+    between(this.#faults, "mount", failAs("fault"), () => super.mount(path));
   }
 
   protected override unmount(path: string): void {
-    between(this.#faults, "umount", fault, () => super.unmount(path));
+    between(this.#faults, "umount", failAs("fault"), () => super.unmount(path));
   }
 }
 
@@ -80,8 +83,9 @@ export class FaultyExecutor extends Executor {
     this.#now.text = operation.op;
     try {
       if (!whole.includes(operation.op)) return super.perform(operation);
-      const error: FaultError = (text) => internal(code(operation), text);
-      return between(this.#faults, `operation: ${operation.op}`, error, () => super.perform(operation));
+      return between(this.#faults, `operation: ${operation.op}`, failAs(code(operation)), () =>
+        super.perform(operation),
+      );
     } finally {
       this.#now.text = "entries";
     }
