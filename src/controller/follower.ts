@@ -64,6 +64,7 @@ export class Follower {
   async start(signal?: AbortSignal): Promise<boolean> {
     const { state, scope } = this.#options;
     state.catchUp[scope] = (signal) => this.catchUp(signal);
+    state.followed[scope] = () => this.followed();
     state.learned[scope] = (changes) => void this.#act(changes);
     this.#running = this.#follow();
     const deadline = AbortSignal.timeout(startDeadline);
@@ -125,7 +126,7 @@ export class Follower {
    * @returns since when what is known may be out of date, where the store does not answer
    */
   async sync(signal?: AbortSignal): Promise<Stale | undefined> {
-    if (this.#lost || (this.#stale && performance.now() - this.#askedAt < askAgain)) return this.#stale;
+    if (this.#isAway()) return this.#stale;
     try {
       await this.catchUp(signal);
       this.#stale = undefined;
@@ -135,6 +136,20 @@ export class Follower {
       this.#setStale(errorText(error));
     }
     return this.#stale;
+  }
+
+  /**
+   * Waits until everything that had been written anywhere when the call began is known here, and what is done about it is done.
+   * @returns undefined, at once, where the store is known not to answer
+   */
+  followed(): Promise<void> | undefined {
+    if (this.#isAway()) return undefined;
+    return this.sync().then(() => this.#told);
+  }
+
+  /** True while asking the store would be in vain. */
+  #isAway(): boolean {
+    return this.#lost || (this.#stale !== undefined && performance.now() - this.#askedAt < askAgain);
   }
 
   /** The same for changes, which need the store. @throws NetworkError `store-unavailable`, `store-behind` */

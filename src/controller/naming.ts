@@ -15,6 +15,7 @@ import type { Redirect } from "../linux/redirect.ts";
 import { parseIp } from "../net/ip.ts";
 import { addressOf } from "../net/prefix.ts";
 import type { Log, Naming, NamingProblem } from "./context.ts";
+import { News } from "./news.ts";
 import type { EndpointRecord, SandboxRecord } from "./records.ts";
 import { sideBySide } from "./side-by-side.ts";
 import type { State } from "./state.ts";
@@ -87,11 +88,13 @@ export class SandboxNaming implements Naming {
   /** Files that could not be written when they changed, by path, and why. */
   readonly #unwritten = new Map<string, string>();
   readonly #descriptors = descriptorLimit();
+  readonly #news: News;
 
   constructor(options: SandboxNamingOptions) {
     this.#options = options;
     this.#files = options.files ?? sandboxFiles;
     this.#table = options.table ?? new NameTable();
+    this.#news = new News(() => options.state.followed.global?.());
     for (const endpoint of options.state.endpoints.values()) this.#name(endpoint);
   }
 
@@ -157,6 +160,7 @@ export class SandboxNaming implements Naming {
       tcp: { fd: tcp.fd },
       view,
       upstreams: () => this.#upstreams(sandbox.id),
+      news: () => this.#news.wait(),
       ttl: this.#options.ttl ?? 0,
       onError: (error) => log("warning", `resolver of container ${sandbox.container}: ${errorText(error)}`),
     });
@@ -218,7 +222,9 @@ export class SandboxNaming implements Naming {
     return {
       networks: endpoints.flatMap(({ network }) => {
         const record = state.networks.get(network);
-        return record ? [{ id: record.id, name: record.name, subnets: record.subnets.map(({ pool }) => pool) }] : [];
+        if (!record) return [];
+        const { id, name, scope } = record;
+        return [{ id, name, spansHosts: scope === "global", subnets: record.subnets.map(({ pool }) => pool) }];
       }),
       aliases: endpoints.flatMap((endpoint) => (endpoint.sandbox?.aliases ?? []).map((text) => alias(endpoint, text))),
       addresses: endpoints.flatMap(({ addresses }) => addresses.map(addressOf)),

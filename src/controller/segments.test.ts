@@ -212,6 +212,23 @@ describe("an answer of the store that got lost", () => {
     await eventually("with a way out", () => b.libnetwork.sandbox(sandbox.id).endpoints.length === 2);
   });
 
+  it("what was attached elsewhere is known by name when one has waited for what others wrote", async () => {
+    const { b, network, closeGate } = await prepare();
+    const [a] = opened;
+    if (!a) throw new Error("no other node");
+    await attached(b, network, "here");
+    await b.libnetwork.sync();
+    const open = closeGate();
+    const far = await attached(a, network, "far");
+    const isKnown = () => b.naming.changes.some(([after]) => after?.id === far.endpoint && after.sandbox !== undefined);
+    const followed = b.state?.followed.global?.();
+    expect(followed).toBeDefined();
+    expect(isKnown()).toBe(false);
+    open();
+    await followed;
+    expect(isKnown()).toBe(true);
+  });
+
   it("a detachment that is found out about before the watch tells of it is unwired", async () => {
     const { b, network, sandbox, endpoint, lose, closeGate, isPresent } = await prepare();
     await b.libnetwork.attach(endpoint.id, sandbox.id);

@@ -48,6 +48,12 @@ export class State extends RecordIndex {
   /** Brings a scope up to date with its store in one round trip; without it single keys are read again. */
   catchUp: Partial<Record<Scope, (signal?: AbortSignal) => Promise<void>>> = {};
 
+  /**
+   * The same, and what is done about others' changes has been done: names are known and hosts can be reached. Undefined where the
+   * scope has one writer, or its store does not answer.
+   */
+  followed: Partial<Record<Scope, () => Promise<void> | undefined>> = {};
+
   /** Told of what was read past the watch, which will not tell it again. */
   learned: Partial<Record<Scope, (changes: RecordChanges) => void>> = {};
 

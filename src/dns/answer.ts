@@ -15,10 +15,13 @@ import {
 
 export type Transport = "udp" | "tcp";
 
-/** What becomes of a query: our reply, an upstream's, or none. */
+/**
+ * What becomes of a query: our reply, an upstream's, or none. `mayCome`: it asks for a name or address that is not known, and that
+ * another host may have just given to an endpoint.
+ */
 export type Answer =
-  | { readonly kind: "reply"; readonly reply: Buffer }
-  | { readonly kind: "forward"; readonly query: Query }
+  | { readonly kind: "reply"; readonly reply: Buffer; readonly mayCome: boolean }
+  | { readonly kind: "forward"; readonly query: Query; readonly mayCome: boolean }
   | { readonly kind: "drop" };
 
 export interface AnswerOptions {
@@ -33,26 +36,34 @@ const drop: Answer = { kind: "drop" };
 export const answerQuery = (packet: Buffer, names: Names, options: AnswerOptions): Answer => {
   const query = parseQuery(packet);
   if (query === "drop") return drop;
-  if (query === "form-error") return { kind: "reply", reply: encodeHeaderReply(packet, rcode.formErr) };
-  if (query === "not-implemented") return { kind: "reply", reply: encodeHeaderReply(packet, rcode.notImp) };
+  if (query === "form-error") return headerReply(packet, rcode.formErr);
+  if (query === "not-implemented") return headerReply(packet, rcode.notImp);
   const { name } = query;
-  if (query.class !== classIn || name === undefined) return { kind: "forward", query };
+  if (query.class !== classIn || name === undefined) return { kind: "forward", query, mayCome: false };
   const found = name.endsWith(".arpa") ? reverseRecords(query, name, names) : forwardRecords(query, name, names);
-  if (found === undefined) return { kind: "forward", query };
+  const mayCome = (found === undefined || found === "unknown") && mayHaveCome(name, names);
+  if (found === undefined) return { kind: "forward", query, mayCome };
   const limit = options.transport === "tcp" ? maxMessage : clientPayload(query);
   const { ttl = 0 } = options;
   if (query.edns && query.edns.version !== 0) return reply(packet, query, { rcode: rcode.badVers, limit });
-  if (found === "unknown") return reply(packet, query, { rcode: rcode.nxDomain, limit });
+  if (found === "unknown") return reply(packet, query, { rcode: rcode.nxDomain, limit }, mayCome);
   return reply(packet, query, { rcode: rcode.noError, records: found, ttl, limit });
 };
+
+const headerReply = (packet: Buffer, code: number): Answer => ({
+  kind: "reply",
+  reply: encodeHeaderReply(packet, code),
+  mayCome: false,
+});
 
 /** A reply without records to a query that was to be forwarded: SERVFAIL, NXDOMAIN. */
 export const refuseQuery = (packet: Buffer, query: Query, code: number): Buffer =>
   encodeReply(packet, query, { rcode: code, limit: maxMessage });
 
-const reply = (packet: Buffer, query: Query, content: Parameters<typeof encodeReply>[2]): Answer => ({
+const reply = (packet: Buffer, query: Query, content: Parameters<typeof encodeReply>[2], mayCome = false): Answer => ({
   kind: "reply",
   reply: encodeReply(packet, query, content),
+  mayCome,
 });
 
 type Found = readonly Buffer[] | "unknown" | undefined;
@@ -74,6 +85,12 @@ const reverseRecords = (query: Query, name: string, names: Names): Found => {
   if (!owners) return names.ownsAddress(ip) ? "unknown" : undefined;
   if (query.type !== rrType.ptr) return [];
   return owners.map(encodeName).filter((encoded) => encoded !== undefined);
+};
+
+const mayHaveCome = (name: string, names: Names): boolean => {
+  if (!name.endsWith(".arpa")) return names.mayHaveCome(name);
+  const ip = addressOfReverse(name);
+  return ip !== undefined && names.mayHaveComeTo(ip);
 };
 
 /** The address in `2.0.17.172.in-addr.arpa` or in 32 nibbles under `ip6.arpa`; undefined for zones and anything else. */

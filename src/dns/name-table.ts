@@ -14,6 +14,8 @@ export interface ViewNetwork {
   /** The zone: `web` is also `web.<name>`. */
   readonly name: string;
   readonly subnets: readonly Prefix[];
+  /** Its endpoints may be on other hosts: what is not known here may have just been published there. */
+  readonly spansHosts?: boolean;
 }
 
 /** A name that one sandbox alone sees. */
@@ -43,6 +45,10 @@ export interface Names {
   ownsName(name: string): boolean;
   /** Whether the address lies in a subnet of one of the sandbox's networks. */
   ownsAddress(ip: Ip): boolean;
+  /** Whether a name that is not known may have been given on another host a moment ago: one label, or below such a network's zone. */
+  mayHaveCome(name: string): boolean;
+  /** The same of an address. */
+  mayHaveComeTo(ip: Ip): boolean;
 }
 
 interface NetworkNames {
@@ -134,8 +140,10 @@ const drop = <K, V>(map: Map<K, Map<string, V>>, key: K, owner: string): void =>
 /** What one sandbox sees of the table. */
 export class SandboxView implements Names {
   readonly #table: NameTable;
-  #networks: readonly { readonly id: string; readonly name: string; readonly suffix: string }[] = [];
+  #networks: readonly (Omit<ViewNetwork, "subnets"> & { readonly suffix: string })[] = [];
   #subnets: readonly Prefix[] = [];
+  /** Of networks that span hosts. */
+  #wideSubnets: readonly Prefix[] = [];
   #aliases = new Map<string, PrivateAlias[]>();
   #addresses = new Set<string>();
 
@@ -146,8 +154,12 @@ export class SandboxView implements Names {
 
   /** Puts another scope in place, after a join or a leave. */
   update(scope: ViewScope): void {
-    this.#networks = scope.networks.map(({ id, name }) => ({ id, name, suffix: `.${canonicalName(name)}` }));
+    this.#networks = scope.networks.map(({ subnets: _, ...one }) => ({
+      ...one,
+      suffix: `.${canonicalName(one.name)}`,
+    }));
     this.#subnets = scope.networks.flatMap((network) => network.subnets);
+    this.#wideSubnets = scope.networks.flatMap(({ spansHosts, subnets }) => (spansHosts ? subnets : []));
     this.#addresses = new Set(scope.addresses);
     this.#aliases = new Map();
     for (const alias of scope.aliases) {
@@ -192,6 +204,16 @@ export class SandboxView implements Names {
 
   ownsAddress(ip: Ip): boolean {
     return this.#subnets.some((subnet) => prefixContains(subnet, ip));
+  }
+
+  mayHaveCome(name: string): boolean {
+    const wanted = canonicalName(name);
+    const single = wanted !== "" && !wanted.includes(".");
+    return this.#networks.some(({ spansHosts, suffix }) => spansHosts && (single || wanted.endsWith(suffix)));
+  }
+
+  mayHaveComeTo(ip: Ip): boolean {
+    return this.#wideSubnets.some((subnet) => prefixContains(subnet, ip));
   }
 
   #firstNetwork(name: string): readonly Ip[] | undefined {

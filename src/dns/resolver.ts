@@ -2,7 +2,7 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { closeSync } from "node:fs";
 import type { AddressInfo, Server } from "node:net";
-import { answerQuery, refuseQuery, type Transport } from "./answer.ts";
+import { type Answer, answerQuery, refuseQuery, type Transport } from "./answer.ts";
 import { Forwarder, type ForwarderOptions } from "./forwarder.ts";
 import type { Names } from "./name-table.ts";
 import { rcode } from "./packet.ts";
@@ -21,11 +21,19 @@ export interface ResolverOptions
   readonly view: Names & { isSource(address: string): boolean };
   /** Asked at each query that is not ours. Undefined: the sandbox is internal, what is not ours does not exist. */
   readonly upstreams: () => readonly Upstream[] | undefined;
+  /**
+   * Resolves when everything that other hosts had published at the call is known, or soon after in vain: asked before a name that
+   * may have just come is said not to exist. Undefined where there is nothing to wait for.
+   */
+  readonly news?: () => Promise<void> | undefined;
   /** Seconds; 0 by default. */
   readonly ttl?: number;
   /** Told of faults that no packet should be able to cause; nothing is thrown for them. */
   readonly onError?: (error: unknown) => void;
 }
+
+/** Queries of one sandbox that wait for news; whoever asks more at once hears what is known. */
+const maxWaiting = 256;
 
 /** The DNS server of one sandbox: answers its names, forwards the others. */
 export class Resolver {
@@ -35,6 +43,8 @@ export class Resolver {
   readonly #tcp: Server;
   readonly #destroyConnections: () => void;
   #closing: Promise<void> | undefined;
+  /** Queries that wait for news. */
+  #waiting = 0;
 
   private constructor(options: ResolverOptions) {
     this.#options = options;
@@ -125,18 +135,40 @@ export class Resolver {
 
   #handle(packet: Buffer, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {
     try {
-      const answer = answerQuery(packet, this.#options.view, { ttl: this.#options.ttl ?? 0, transport });
-      if (answer.kind === "reply") return answer.reply;
-      if (answer.kind === "drop") return undefined;
-      const upstreams = this.#options.upstreams();
-      if (!upstreams) return refuseQuery(packet, answer.query, rcode.nxDomain);
-      return this.#forwarder
-        .forward(packet, answer.query, transport, upstreams)
-        .then((reply) => reply ?? refuseQuery(packet, answer.query, rcode.servFail));
+      const answer = this.#answer(packet, transport);
+      const waits = answer.kind !== "drop" && answer.mayCome && this.#waiting < maxWaiting;
+      const news = waits ? this.#options.news?.() : undefined;
+      return news ? this.#afterNews(packet, transport, news) : this.#finish(packet, transport, answer);
     } catch (error) {
       this.#options.onError?.(error);
       return undefined;
     }
+  }
+
+  #answer = (packet: Buffer, transport: Transport): Answer =>
+    answerQuery(packet, this.#options.view, { ttl: this.#options.ttl ?? 0, transport });
+
+  async #afterNews(packet: Buffer, transport: Transport, news: Promise<void>): Promise<Buffer | undefined> {
+    this.#waiting++;
+    try {
+      await news;
+      return await this.#finish(packet, transport, this.#answer(packet, transport));
+    } catch (error) {
+      this.#options.onError?.(error);
+      return undefined;
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  #finish(packet: Buffer, transport: Transport, answer: Answer): Buffer | undefined | Promise<Buffer | undefined> {
+    if (answer.kind === "reply") return answer.reply;
+    if (answer.kind === "drop") return undefined;
+    const upstreams = this.#options.upstreams();
+    if (!upstreams) return refuseQuery(packet, answer.query, rcode.nxDomain);
+    return this.#forwarder
+      .forward(packet, answer.query, transport, upstreams)
+      .then((reply) => reply ?? refuseQuery(packet, answer.query, rcode.servFail));
   }
 }
 

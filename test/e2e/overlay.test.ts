@@ -1,5 +1,9 @@
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { DiagnosisResource } from "../../src/api/resources.ts";
+import { NodeClient } from "../chaos/node-client.ts";
 import { enterOwnHost, eventually, expectNothingLeft } from "../own-host.ts";
 import { OverlayLab } from "./overlay-lab.ts";
 
@@ -47,6 +51,36 @@ describe("an overlay network on three hosts", () => {
     expect(await lab.overlay(1, "multihost", "bridge", "fdb", "show", "dev", "vxlan1")).not.toContain("172.17.0.5");
     await lab.dnet(3, "service", "attach", "c3", "c3.multihost");
     await eventually("c3 is back", () => lab.reaches(1, "c1", "c3"), patient);
+  });
+
+  it("a name is known on every host as soon as attach has returned: whoever asks after that is told", async () => {
+    const one = new NodeClient(lab.lab.host(1));
+    const call = async (method: string, path: string, body: object): Promise<string> => {
+      const { outcome, text } = await one.call(method, path, body);
+      if (outcome !== "ok") throw new Error(`${method} ${path}: ${text}`);
+      return text.replace(/["\n]/g, "");
+    };
+    const asker = fileURLToPath(new URL("ask-name.cjs", import.meta.url));
+    const command = await lab.inside(2, "c2", process.execPath, asker);
+    const child = await lab.lab.host(2).spawn(command, { stdio: ["pipe", "pipe", "inherit"] });
+    const closed = new Promise((resolve) => child.once("close", resolve));
+    const lines = createInterface({ input: child.stdout as Readable })[Symbol.asyncIterator]();
+    const late: bigint[] = [];
+    for (let round = 0; round < 5; round++) {
+      const name = `fresh${round}`;
+      const sandbox_id = await call("POST", "/sandboxes", { container_id: name });
+      const service = await call("POST", "/services", { name, network_name: "multihost" });
+      child.stdin?.write(`${name}.multihost\n`);
+      expect((await lines.next()).value).toBe("asking");
+      await call("POST", `/services/${service}/backend`, { sandbox_id });
+      const returned = process.hrtime.bigint();
+      const missed = BigInt((await lines.next()).value ?? "");
+      if (missed > returned) late.push(missed - returned);
+      await call("DELETE", `/sandboxes/${sandbox_id}`, {});
+    }
+    child.stdin?.end();
+    await closed;
+    expect(late).toEqual([]);
   });
 
   it("entries that somebody deletes come back with the next packet", async () => {

@@ -1,5 +1,6 @@
 import type { LibnetworkOptions } from "../../src/controller/assemble.ts";
 import { Libnetwork } from "../../src/controller/libnetwork.ts";
+import type { State } from "../../src/controller/state.ts";
 import { bridgeDriver } from "../../src/drivers/bridge/bridge-driver.ts";
 import type { Scope } from "../../src/drivers/driver.ts";
 import { hostDriver } from "../../src/drivers/host/host-driver.ts";
@@ -32,6 +33,8 @@ export class Opened {
   readonly naming: FakeNaming;
   readonly probe = new FakeProbe();
   readonly lines: LogLine[] = [];
+  /** The records as the controller knows them. */
+  state: State | undefined;
   readonly #options: OpenControllerOptions;
   #libnetwork: Libnetwork | undefined;
 
@@ -62,7 +65,10 @@ export class Opened {
       ...this.#options,
       stores: this.stores,
       kernel: this.kernel,
-      naming: () => this.naming,
+      naming: (state) => {
+        this.state = state;
+        return this.naming;
+      },
       log: (level, message) => this.lines.push({ level, message }),
     });
     return this.#libnetwork;
