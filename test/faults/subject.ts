@@ -54,6 +54,8 @@ export class Subject {
     }
     this.#open = await createLibnetwork({
       defaultNetwork: this.defaultNetwork,
+      // What it puts right by itself would be missing from an operation's points, now and then.
+      repairEvery: 0,
       place: () => ({ vtep: parseIp("10.9.0.1"), overlayHostMode: false }),
       ...(this.#global && { globalStore: this.#global }),
       seams: {

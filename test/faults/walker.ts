@@ -139,6 +139,11 @@ class Walker {
     return { fired, error };
   }
 
+  /** After an operation that met no fault. */
+  async takeBack(): Promise<void> {
+    if (!this.#scenario.converges) await this.#scenario.undo(this.#subject);
+  }
+
   /** Looks at what a fault has left: all or nothing, and everything goes on from there. */
   async settle(
     point: string,
@@ -238,7 +243,11 @@ const main = async (task: Task): Promise<Answer> => {
   if (task.work === "fail") {
     for (const point of task.points) {
       const { fired, error } = await walker.begin("fail", point);
-      if (!fired) break;
+      // It had fewer points this time: what it waited for had come already.
+      if (!fired) {
+        await walker.takeBack();
+        continue;
+      }
       walker.failed++;
       await walker.settle(`fail at ${point}`, { error, running: true, last: point === task.points.at(-1) });
     }
