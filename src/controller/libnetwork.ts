@@ -1,25 +1,18 @@
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
-import { badRequest, errorText } from "../errors.ts";
-import { explainNetwork, explainPort, type Explanation as FirewallRules } from "../linux/firewall-explain.ts";
 import { assembleContext, type LibnetworkOptions } from "./assemble.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
-import {
-  type Context,
-  driverNetwork,
-  requireEndpoint,
-  requireNetwork,
-  requireSandbox,
-  usableDriver,
-} from "./context.ts";
+import { type Context, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
 import { ensureDefaultNetwork } from "./default-network.ts";
 import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { Examiner, type Occasion } from "./examiner.ts";
 import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
+import { explainNetworkRules, explainPortRules, type Protocol } from "./firewall-explanation.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { GarbageReport, GarbageRequest } from "./garbage.ts";
 import type { GlobalCopy } from "./global-copy.ts";
+import { Membership } from "./membership.ts";
 import type {
   AttachOptions,
   Controller,
@@ -58,6 +51,7 @@ export class Libnetwork implements Controller {
   readonly #keeper: PresenceKeeper;
   readonly #wiring: WiringKeeper;
   readonly #wayOut: WayOut;
+  readonly #membership: Membership;
   readonly #follower: Follower | undefined;
   readonly #copy: GlobalCopy | undefined;
   readonly #examiner: Examiner;
@@ -83,6 +77,13 @@ export class Libnetwork implements Controller {
       networks: this.#networks,
       endpoints: this.#endpoints,
       attachments: this.#attachments,
+    });
+    this.#membership = new Membership(context, {
+      attachments: this.#attachments,
+      endpoints: this.#endpoints,
+      sandboxes: this.#sandboxes,
+      presence: this.#presence,
+      wayOut: this.#wayOut,
     });
     this.#copy = options.copy;
     const { stores, localStore } = options;
@@ -219,18 +220,7 @@ export class Libnetwork implements Controller {
   }
 
   async deleteEndpoint(id: string, options: { readonly force?: boolean } = {}, signal?: AbortSignal): Promise<void> {
-    await this.#durably(async () => {
-      const sandbox = this.#context.state.endpoints.get(id)?.sandbox?.id;
-      await this.#orRestoreWayOut(sandbox, this.#deleteEndpoint(id, options.force ?? false, signal));
-    });
-  }
-
-  async #deleteEndpoint(id: string, force: boolean, signal?: AbortSignal): Promise<void> {
-    const before = await this.#endpoints.delete(id, force, signal);
-    if (before.sandbox === undefined) return;
-    // The watch tells of what others change only.
-    await this.#presence.follow({ networks: [], endpoints: [{ before }] });
-    await this.#wayOut.adjust(before.sandbox.id);
+    await this.#durably(() => this.#membership.deleteEndpoint(id, options.force ?? false, signal));
   }
 
   async attach(
@@ -239,57 +229,13 @@ export class Libnetwork implements Controller {
     options: AttachOptions = {},
     signal?: AbortSignal,
   ): Promise<SandboxInfo> {
-    return this.#durably(async () => {
-      const sandbox = await this.#attachments.attach(endpointId, sandboxId, options, signal);
-      try {
-        await this.#wayOut.adjust(sandboxId);
-      } catch (error) {
-        await this.#undoAttach(endpointId, sandboxId);
-        await this.#restoreWayOut(sandboxId);
-        throw error;
-      }
-      return sandboxInfo(this.#context, sandbox);
-    });
-  }
-
-  /** An endpoint may be out of its sandbox, and what it had in the kernel not: the way out follows from the records. */
-  async #orRestoreWayOut(sandboxId: string | undefined, work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      if (sandboxId !== undefined) await this.#restoreWayOut(sandboxId);
-      throw error;
-    }
-  }
-
-  /** After a failure between two networks of a sandbox: a way out may have gone for nothing, or be superfluous. */
-  async #restoreWayOut(sandboxId: string): Promise<void> {
-    try {
-      await this.#wayOut.adjust(sandboxId);
-    } catch (error) {
-      // Why the attachment failed is what the caller must hear.
-      this.#context.log("error", `could not restore the way out of sandbox ${sandboxId}: ${errorText(error)}`);
-    }
-  }
-
-  async #undoAttach(endpointId: string, sandboxId: string): Promise<void> {
-    try {
-      await this.#attachments.detach(endpointId, sandboxId);
-    } catch (error) {
-      // Somebody else may have been faster; why it is undone is what the caller must hear.
-      if (this.#context.state.endpoints.get(endpointId)?.sandbox?.id === sandboxId) throw error;
-    }
+    return this.#durably(async () =>
+      sandboxInfo(this.#context, await this.#membership.attach(endpointId, sandboxId, options, signal)),
+    );
   }
 
   async detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    await this.#durably(async () => {
-      await this.#orRestoreWayOut(sandboxId, this.#detach(endpointId, sandboxId, signal));
-    });
-  }
-
-  async #detach(endpointId: string, sandboxId: string, signal?: AbortSignal): Promise<void> {
-    await this.#attachments.detach(endpointId, sandboxId, signal);
-    await this.#wayOut.adjust(sandboxId);
+    await this.#durably(() => this.#membership.detach(endpointId, sandboxId, signal));
   }
 
   sandboxes(): readonly SandboxInfo[] {
@@ -305,48 +251,15 @@ export class Libnetwork implements Controller {
   }
 
   async deleteSandbox(id: string): Promise<void> {
-    await this.#durably(() => this.#orRestoreWayOut(id, this.#sandboxes.delete(id)));
+    await this.#durably(() => this.#membership.deleteSandbox(id));
   }
 
   explainNetwork(id: string): FirewallExplanation {
-    const record = requireNetwork(this.#context, id);
-    const part = usableDriver(this.#context, record)?.firewall(driverNetwork(this.#context, record));
-    return this.#explanation(
-      part
-        ? explainNetwork(part)
-        : { summary: [`driver ${record.driver} needs no rules on this host`], elements: [], rules: [] },
-    );
+    return explainNetworkRules(this.#context, requireNetwork(this.#context, id));
   }
 
-  async explainPort(
-    port: number,
-    protocol: "tcp" | "udp" | "sctp",
-    signal?: AbortSignal,
-  ): Promise<FirewallExplanation> {
-    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-      throw badRequest("invalid-port", `invalid port: ${port} is not between 1 and 65535`);
-    }
-    const { firewall, kernel, ports } = this.#context;
-    const found = explainPort(port, protocol, firewall.parts);
-    if (found) return this.#explanation(found);
-    const owner = await kernel.portOwner(protocol, port, signal);
-    const waiting = ports?.waitingFor(port, protocol) ?? [];
-    const summary = [
-      `no container publishes port ${port}/${protocol}: these rules do not filter what is sent to it`,
-      owner === undefined ? "no program of this host has it, as far as can be told" : `${owner} has it`,
-      ...waiting.map(
-        (container) =>
-          `container ${container} asks for it, and gets it when it is attached to a network that lets ports in`,
-      ),
-    ];
-    return this.#explanation({ summary, elements: [], rules: [] });
-  }
-
-  #explanation(explanation: FirewallRules): FirewallExplanation {
-    const { firewallTable: table } = this.#context;
-    if (table !== undefined) return { backend: "nftables", table: `inet ${table}`, ...explanation };
-    const summary = ['firewall = "none": packets are left alone, there are no rules'];
-    return { backend: "none", summary, elements: [], rules: [] };
+  explainPort(port: number, protocol: Protocol, signal?: AbortSignal): Promise<FirewallExplanation> {
+    return explainPortRules(this.#context, port, protocol, signal);
   }
 
   explain(subject: ExplainSubject, id: string): Explanation {
