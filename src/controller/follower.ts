@@ -12,6 +12,8 @@ export interface FollowerOptions {
   readonly onEvent?: () => void;
   /** Told of what others changed, in order, one after the other. */
   readonly onChange: (changes: RecordChanges) => Promise<void>;
+  /** Called when a store that answered does not any more. */
+  readonly onLost?: () => void;
   /** Called when a store that did not answer at the start, or was lost, has told what it holds. */
   readonly onBack?: () => Promise<void>;
   readonly log: (level: "debug" | "info" | "warning" | "error", message: string) => void;
@@ -80,7 +82,10 @@ export class Follower {
     const { store, scope, state, onBack, log } = this.#options;
     for await (const event of store.watch(`${scope}/`, this.#abort.signal)) {
       if (event.kind === "lost") {
-        if (!this.#lost) log("warning", `the ${scope} store is lost: ${event.reason}; reads are served from memory`);
+        if (!this.#lost) {
+          log("warning", `the ${scope} store is lost: ${event.reason}; reads are served from memory`);
+          this.#options.onLost?.();
+        }
         this.#lost = true;
         this.#setStale(event.reason);
         this.#first.resolve(false);

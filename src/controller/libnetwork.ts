@@ -110,6 +110,8 @@ export class Libnetwork implements Controller {
       state: context.state,
       log: context.log,
       onEvent: () => this.#copy?.save(() => context.state.entries("global")),
+      // From here on a start needs the copy: it has everything that was told.
+      onLost: () => void this.#copy?.flush(context.state.entries("global")),
       onChange: (changes) => foreign.apply(changes),
       onBack: () => this.#reconcile(),
     });

@@ -7,6 +7,7 @@ import { NetworkError, noService } from "../errors.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";
+import type { StoreEntry } from "../store/store.ts";
 import { FileCopy } from "./global-copy.ts";
 
 /** Several controllers over one shared store, each with a local store and a kernel of its own. */
@@ -269,6 +270,38 @@ describe("a store that is away", () => {
     global.fault = () => undefined;
     await a.libnetwork.deleteSandbox(sandbox.id);
     expect(a.libnetwork.endpoints()).toEqual([]);
+  });
+
+  it("what is known is kept at once, for a start without it", async () => {
+    const kept: string[] = [];
+    const copy = {
+      load: async () => [],
+      save: () => undefined,
+      flush: async (entries: readonly StoreEntry[]) => void kept.push(JSON.stringify(entries)),
+    };
+    const global = new MemoryStore();
+    const watch = global.watch.bind(global);
+    const gone = Promise.withResolvers<void>();
+    global.watch = async function* (prefix, signal) {
+      const events = watch(prefix, signal)[Symbol.asyncIterator]();
+      const last = gone.promise.then(() => undefined);
+      for (;;) {
+        const next = await Promise.race([events.next(), last]);
+        if (!next) break;
+        if (next.done) return;
+        yield next.value;
+      }
+      yield { kind: "lost", reason: "connection reset" };
+      yield { kind: "lost", reason: "connection refused" };
+    };
+    const a = await node(global, { copy });
+    const { id } = await a.libnetwork.createNetwork({ name: "multihost", driver: "test" });
+    await a.libnetwork.createEndpoint(id, { name: "svc" });
+    await a.libnetwork.sync();
+    expect(kept).toEqual([]);
+    gone.resolve();
+    await eventually("kept", () => kept.length > 0);
+    expect(kept).toEqual([expect.stringContaining('"svc"')]);
   });
 
   it("at the start: what was last known is used, nothing is taken away, and all is put right when it is back", async () => {
