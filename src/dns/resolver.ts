@@ -22,7 +22,7 @@ export interface ResolverOptions
   /** Asked at each query that is not ours. Undefined: the sandbox is internal, what is not ours does not exist. */
   readonly upstreams: () => readonly Upstream[] | undefined;
   /**
-   * Resolves when everything that other hosts had published at the call is known, or soon after in vain: asked before a name that
+   * Resolves, and never rejects, when everything that other hosts had published at the call is known, or soon after in vain: asked before a name that
    * may have just come is said not to exist. Undefined where there is nothing to wait for.
    */
   readonly news?: () => Promise<void> | undefined;
@@ -150,14 +150,12 @@ export class Resolver {
 
   async #afterNews(packet: Buffer, transport: Transport, news: Promise<void>): Promise<Buffer | undefined> {
     this.#waiting++;
+    await news.finally(() => this.#waiting--);
     try {
-      await news;
       return await this.#finish(packet, transport, this.#answer(packet, transport));
     } catch (error) {
       this.#options.onError?.(error);
       return undefined;
-    } finally {
-      this.#waiting--;
     }
   }
 
