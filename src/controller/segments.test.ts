@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { segmentDriver } from "../../test/fakes/segment-driver.ts";
@@ -334,6 +334,40 @@ it("a file that a namespace was mounted on goes at the start, where its network 
   await a.libnetwork.close();
   await a.reopen();
   expect([...a.kernel.vacant]).toEqual([sandbox]);
+});
+
+it("a namespace in which nothing was made yet is known by its loopback, and goes at the start", async () => {
+  const a = await openController({
+    stores: { local: new MemoryStore(), global: new MemoryStore() },
+    drivers: [overlayDriver(), bridgeDriver()],
+    place: { vtep: parseIp("172.17.0.3") },
+  });
+  opened.push(a);
+  const { id } = await a.libnetwork.createNetwork({ name: "elsewhere", driver: "overlay" });
+  const ids = [id, "0".repeat(64)];
+  const paths = ids.map((one) => `/run/netns/1-${one.slice(0, 10)}`);
+  for (const path of [...paths, "/run/netns/1-aaaaaaaaaa"]) a.kernel.namespaces.add(path);
+  a.probe.directories.set(
+    "/run/netns",
+    paths.map((path) => basename(path)),
+  );
+  const mark = `dnet:${a.libnetwork.node}:`;
+  const observe = a.kernel.observe.bind(a.kernel);
+  a.kernel.observe = async (namespace) => {
+    if (!namespace.startsWith("/run/netns/1-")) return observe(namespace);
+    const alias = ids.map((one) => `${mark}${one}`)[paths.indexOf(namespace)];
+    const lo = { index: 1, name: "lo", mtu: 65_536, up: true, addresses: [], ...(alias !== undefined && { alias }) };
+    return { links: [lo], routes: [] };
+  };
+  const { findings } = await a.libnetwork.diagnose([]);
+  expect(findings.filter(({ code }) => code === "orphan-namespace").map(({ subject }) => subject)).toEqual(
+    paths.map((path) => `namespace ${path}`),
+  );
+  await a.libnetwork.close();
+  await a.reopen();
+  expect([...a.kernel.namespaces].filter((path) => path.startsWith("/run/netns/1-"))).toEqual([
+    "/run/netns/1-aaaaaaaaaa",
+  ]);
 });
 
 it("a detachment that the watch tells of first is not said to be another node's", async () => {

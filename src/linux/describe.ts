@@ -136,7 +136,7 @@ const commands = (operation: Operation): readonly string[] => {
       const path = quote(operation.path);
       const make =
         operation.of === undefined
-          ? `unshare --net=${path} ip link set lo up`
+          ? `unshare --net=${path} ip link set lo up${operation.alias === undefined ? "" : ` alias ${quote(operation.alias)}`}`
           : `mount --bind ${operation.of === hostNamespace ? "/proc/1/ns/net" : quote(operation.of)} ${path}`;
       return [`touch ${path}`, make];
     }

@@ -150,7 +150,7 @@ export class Executor {
       this.namespaces.socket("namespace" in operation ? operation.namespace : operation.path);
     switch (operation.op) {
       case "namespace.add":
-        return this.namespaces.add(operation.path, operation.of) ? operation : undefined;
+        return this.namespaces.add(operation.path, operation) ? operation : undefined;
       case "namespace.delete":
         return this.namespaces.delete(operation.path) ? operation : undefined;
       case "link.add":

@@ -14,9 +14,9 @@ import {
   setns,
   unshareNetwork,
 } from "./libc.ts";
-import { IFF_UP, rtm } from "./netlink/constants.ts";
+import { IFF_UP, ifla, rtm } from "./netlink/constants.ts";
 import { ifinfo } from "./netlink/link.ts";
-import { attributeText0 } from "./netlink/message.ts";
+import { attribute, attributeText0 } from "./netlink/message.ts";
 import { NetlinkSocket } from "./netlink/socket.ts";
 import { placeMark } from "./nsfs.ts";
 import { hostNamespace, type NamespaceRef } from "./plan.ts";
@@ -96,15 +96,16 @@ export class Namespaces {
   }
 
   /**
-   * Makes a namespace with its loopback up and mounts it on a path, or mounts an existing one there.
+   * Makes a namespace with its loopback up and mounts it on a path, or mounts an existing one (`of`) there.
+   * @param alias of the loopback
    * @returns false where the path is a namespace already
    */
-  add(path: string, of?: NamespaceRef): boolean {
+  add(path: string, { of, alias }: { readonly of?: NamespaceRef; readonly alias?: string } = {}): boolean {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     if (!this.#makeFile(path)) return false;
     try {
       if (of !== undefined) this.enter(of, () => this.mount(path));
-      else this.#create(path);
+      else this.#create(path, alias);
       return true;
     } catch (error) {
       this.delete(path);
@@ -112,15 +113,19 @@ export class Namespaces {
     }
   }
 
-  #create(path: string): void {
+  #create(path: string, alias: string | undefined): void {
     try {
       unshareNetwork();
       const socket = this.#newSocket();
       try {
         // By name, not by number: the loopback is 1 only by convention.
-        const body = Buffer.concat([ifinfo({ flags: IFF_UP, change: IFF_UP }), attributeText0(3, "lo")]);
+        const up = [ifinfo({ flags: IFF_UP, change: IFF_UP }), attributeText0(ifla.IFNAME, "lo")];
+        const body = Buffer.concat([
+          ...up,
+          ...(alias === undefined ? [] : [attribute(ifla.IFALIAS, Buffer.from(alias))]),
+        ]);
         socket.request({ type: rtm.SETLINK, body });
-        // Last, so that whoever finds a namespace here, after a crash at any moment, finds its loopback up.
+        // Last, so that whoever finds a namespace here, after a crash at any moment, finds its loopback up and whose it is.
         this.mount(path);
       } catch (error) {
         socket.close();

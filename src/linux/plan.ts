@@ -79,8 +79,8 @@ export type LinkSpec =
   | (LinkCommon & { readonly kind: "dummy" });
 
 export type Operation =
-  /** A new namespace with its loopback up; with `of`, another path of an existing one. */
-  | { readonly op: "namespace.add"; readonly path: string; readonly of?: NamespaceRef }
+  /** A new namespace with its loopback up, and with this alias, by which it is known; with `of`, another path of an existing one. */
+  | { readonly op: "namespace.add"; readonly path: string; readonly of?: NamespaceRef; readonly alias?: string }
   | { readonly op: "namespace.delete"; readonly path: string }
   | { readonly op: "link.add"; readonly namespace: NamespaceRef; readonly link: LinkSpec }
   | {

@@ -439,6 +439,11 @@ describe("executor", () => {
     run("rm", A);
   });
 
+  it("marks a namespace by its loopback, which is up", async () => {
+    await kernel.apply(plan({ op: "namespace.add", path: A, alias: "dnet:test:1" }));
+    expect((await kernel.observe(A))?.links).toMatchObject([{ name: "lo", alias: "dnet:test:1", up: true }]);
+  });
+
   it("knows the file that was a namespace from others that are empty", async () => {
     await kernel.apply(plan({ op: "namespace.add", path: A }, { op: "namespace.add", path: B }));
     run("umount", "-l", A);

@@ -92,9 +92,8 @@ const namespaceOrphans = async (look: Look): Promise<readonly Orphan[]> => {
     }
     if (!/^1-[0-9a-f]{10}$/.test(name)) continue;
     const observed = await context.kernel.observe(path, look.signal);
-    const owner = observed?.links.find(
-      (link) => (link.kind === "bridge" || link.kind === "vxlan") && idOfMark(context, link.alias),
-    );
+    // Those of veth pairs are marked with their endpoints.
+    const owner = observed?.links.find((link) => link.kind !== "veth" && idOfMark(context, link.alias));
     const id = idOfMark(context, owner?.alias);
     if (id === undefined || context.state.isUnreadable(id)) continue;
     if (present.has(id)) found.push(...(await linkOrphans(look, path)));
@@ -106,7 +105,7 @@ const namespaceOrphans = async (look: Look): Promise<readonly Orphan[]> => {
         orphan(
           "orphan-namespace",
           `namespace ${path}`,
-          `it is there, with ${links.map((link) => link.name).join(" and ") || "a bridge"} of a network that no container here is in`,
+          `it is there, with ${links.map((link) => link.name).join(" and ") || "what was made first"} of a network that no container here is in`,
           "its VNI is taken on this host",
           [
             ...links.map(({ name: link }): Operation => ({ op: "link.delete", namespace: path, name: link })),

@@ -14,18 +14,19 @@ export const presenceCreate = (network: DriverNetwork, host: DriverHost): Plan =
   const { namespace, segments } = layout;
   return plan(
     ...(host.firewall === false ? [] : [filterCreate(network, host)]),
-    ...(namespace === hostNamespace ? [] : namespaceOperations(layout)),
+    ...(namespace === hostNamespace ? [] : namespaceOperations(network, layout)),
     ...segments.flatMap((segment) => segmentOperations(network, host, namespace, segment)),
   );
 };
 
 /** Nothing in the namespace speaks IPv6 unless the network does, and nothing in it takes a router's word. */
-const namespaceOperations = ({ namespace, segments }: Layout): readonly Operation[] => {
+const namespaceOperations = ({ mark }: DriverNetwork, { namespace, segments }: Layout): readonly Operation[] => {
   const set = (key: string, value: string): Operation => ({ op: "sysctl.set", namespace, key, value });
   // Between the segments of a network, its bridges are the routers.
   const routed = segments.length > 1 ? segments.flatMap(({ subnets }) => subnets) : [];
   return [
-    { op: "namespace.add", path: namespace },
+    // Marked, so that it is known also where a crash came before there was a bridge in it.
+    { op: "namespace.add", path: namespace, alias: mark },
     set("net/ipv6/conf/default/disable_ipv6", "1"),
     set("net/ipv6/conf/default/accept_ra", "0"),
     ...(routed.some(({ pool }) => prefixFamily(pool) === 4) ? [set("net/ipv4/ip_forward", "1")] : []),
