@@ -368,6 +368,9 @@ it("a namespace in which nothing was made yet is known by its loopback, and goes
   expect([...a.kernel.namespaces].filter((path) => path.startsWith("/run/netns/1-"))).toEqual([
     "/run/netns/1-aaaaaaaaaa",
   ]);
+  expect(a.lines.map(({ message }) => message)).toEqual(
+    expect.arrayContaining(paths.map((path) => `found a namespace of ours in ${path}, expected none: removed`)),
+  );
 });
 
 it("a detachment that the watch tells of first is not said to be another node's", async () => {
