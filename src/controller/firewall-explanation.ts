@@ -1,10 +1,9 @@
 import { badRequest } from "../errors.ts";
 import { type Explanation, explainNetwork, explainPort } from "../linux/firewall-explain.ts";
+import type { PortProtocol } from "../linux/firewall-ports.ts";
 import { type Context, driverNetwork, usableDriver } from "./context.ts";
 import type { FirewallExplanation } from "./model.ts";
 import type { NetworkRecord } from "./records.ts";
-
-export type Protocol = "tcp" | "udp" | "sctp";
 
 /** The rules and elements that matter for a network's packets, and why. */
 export const explainNetworkRules = (context: Context, record: NetworkRecord): FirewallExplanation => {
@@ -17,7 +16,7 @@ export const explainNetworkRules = (context: Context, record: NetworkRecord): Fi
 export const explainPortRules = async (
   context: Context,
   port: number,
-  protocol: Protocol,
+  protocol: PortProtocol,
   signal?: AbortSignal,
 ): Promise<FirewallExplanation> => {
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {

@@ -1,4 +1,5 @@
 import type { ClusterNode } from "../cluster/merge-nodes.ts";
+import type { PortProtocol } from "../linux/firewall-ports.ts";
 import { assembleContext, type LibnetworkOptions } from "./assemble.ts";
 import { AttachmentManager } from "./attachment-manager.ts";
 import { type Context, requireEndpoint, requireNetwork, requireSandbox } from "./context.ts";
@@ -7,7 +8,7 @@ import type { Diagnosis, RepairReport } from "./doctor/diagnosis.ts";
 import { EndpointManager } from "./endpoint-manager.ts";
 import { Examiner, type Occasion } from "./examiner.ts";
 import { type ExplainSubject, type Explanation, explain } from "./explain.ts";
-import { explainNetworkRules, explainPortRules, type Protocol } from "./firewall-explanation.ts";
+import { explainNetworkRules, explainPortRules } from "./firewall-explanation.ts";
 import { Follower } from "./follower.ts";
 import { ForeignChanges } from "./foreign-changes.ts";
 import type { GarbageReport, GarbageRequest } from "./garbage.ts";
@@ -44,7 +45,6 @@ export class Libnetwork implements Controller {
   readonly defaultNetwork: string;
   readonly #context: Context;
   readonly #networks: NetworkManager;
-  readonly #attachments: AttachmentManager;
   readonly #endpoints: EndpointManager;
   readonly #sandboxes: SandboxManager;
   readonly #presence: Presence;
@@ -70,16 +70,16 @@ export class Libnetwork implements Controller {
       isComplete: () => this.#follower?.stale === undefined,
       options: options.presence,
     });
-    this.#attachments = new AttachmentManager(context, this.#presence);
-    this.#endpoints = new EndpointManager(context, this.#attachments);
-    this.#sandboxes = new SandboxManager(context, this.#presence, this.#attachments);
+    const attachments = new AttachmentManager(context, this.#presence);
+    this.#endpoints = new EndpointManager(context, attachments);
+    this.#sandboxes = new SandboxManager(context, this.#presence, attachments);
     this.#wayOut = new WayOut(context, {
       networks: this.#networks,
       endpoints: this.#endpoints,
-      attachments: this.#attachments,
+      attachments,
     });
     this.#membership = new Membership(context, {
-      attachments: this.#attachments,
+      attachments,
       endpoints: this.#endpoints,
       sandboxes: this.#sandboxes,
       presence: this.#presence,
@@ -100,7 +100,7 @@ export class Libnetwork implements Controller {
     // With one store for both scopes this process is the only one that writes it.
     if (local === global) return;
     const foreign = new ForeignChanges(context, {
-      attachments: this.#attachments,
+      attachments,
       presence: this.#presence,
       wayOut: this.#wayOut,
     });
@@ -260,7 +260,7 @@ export class Libnetwork implements Controller {
     return explainNetworkRules(this.#context, requireNetwork(this.#context, id));
   }
 
-  explainPort(port: number, protocol: Protocol, signal?: AbortSignal): Promise<FirewallExplanation> {
+  explainPort(port: number, protocol: PortProtocol, signal?: AbortSignal): Promise<FirewallExplanation> {
     return explainPortRules(this.#context, port, protocol, signal);
   }
 

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { eventually } from "../../test/fakes/eventually.ts";
 import { type OpenControllerOptions, type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { NetworkError, noService } from "../errors.ts";
 import { parseIp } from "../net/ip.ts";
@@ -30,14 +31,6 @@ const refusal = async (work: Promise<unknown>): Promise<NetworkError> => {
   );
   if (!(error instanceof NetworkError)) throw new Error(`not refused: ${String(error)}`);
   return error;
-};
-
-const eventually = async (what: string, condition: () => boolean) => {
-  const end = performance.now() + 5_000;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
 };
 
 const pair = async () => {

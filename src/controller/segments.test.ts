@@ -1,8 +1,9 @@
 import { basename, join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { eventually } from "../../test/fakes/eventually.ts";
 import { type Opened, openController } from "../../test/fakes/open-controller.ts";
 import { segmentDriver } from "../../test/fakes/segment-driver.ts";
-import { attached, closeNodes, eventually, node, opened } from "../../test/fakes/segment-nodes.ts";
+import { attached, closeNodes, node, opened } from "../../test/fakes/segment-nodes.ts";
 import { bridgeDriver } from "../drivers/bridge/bridge-driver.ts";
 import { overlayDriver } from "../drivers/overlay/overlay-driver.ts";
 import type { Operation } from "../linux/plan.ts";
@@ -285,13 +286,7 @@ it.each(["the network", "an endpoint"])(
 );
 
 it("a table of a network that has no endpoint here goes at the start", async () => {
-  const global = new MemoryStore();
-  const a = await openController({
-    stores: { local: new MemoryStore(), global },
-    drivers: [overlayDriver(), bridgeDriver()],
-    place: { vtep: parseIp("172.17.0.3") },
-  });
-  opened.push(a);
+  const a = await node(new MemoryStore(), "172.17.0.3", { drivers: [overlayDriver(), bridgeDriver()] });
   const [here, elsewhere] = [
     await a.libnetwork.createNetwork({ name: "here", driver: "overlay" }),
     await a.libnetwork.createNetwork({ name: "elsewhere", driver: "overlay" }),
@@ -314,12 +309,7 @@ it("a table of a network that has no endpoint here goes at the start", async () 
 });
 
 it("a file that a namespace was mounted on goes at the start, where its network has no endpoint here", async () => {
-  const a = await openController({
-    stores: { local: new MemoryStore(), global: new MemoryStore() },
-    drivers: [overlayDriver(), bridgeDriver()],
-    place: { vtep: parseIp("172.17.0.3") },
-  });
-  opened.push(a);
+  const a = await node(new MemoryStore(), "172.17.0.3", { drivers: [overlayDriver(), bridgeDriver()] });
   const { id } = await a.libnetwork.createNetwork({ name: "elsewhere", driver: "overlay" });
   // The daemon was killed while a namespace was unmounted; one is of a network whose record is gone, one of a sandbox that comes.
   const [known, unknown, sandbox] = [`1-${id.slice(0, 10)}`, "1-0123456789", "0123456789ab"].map(
@@ -337,12 +327,7 @@ it("a file that a namespace was mounted on goes at the start, where its network 
 });
 
 it("a namespace in which nothing was made yet is known by its loopback, and goes at the start", async () => {
-  const a = await openController({
-    stores: { local: new MemoryStore(), global: new MemoryStore() },
-    drivers: [overlayDriver(), bridgeDriver()],
-    place: { vtep: parseIp("172.17.0.3") },
-  });
-  opened.push(a);
+  const a = await node(new MemoryStore(), "172.17.0.3", { drivers: [overlayDriver(), bridgeDriver()] });
   const { id } = await a.libnetwork.createNetwork({ name: "elsewhere", driver: "overlay" });
   const ids = [id, "0".repeat(64)];
   const paths = ids.map((one) => `/run/netns/1-${one.slice(0, 10)}`);

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { attached, closeNodes, eventually, node } from "../../test/fakes/segment-nodes.ts";
+import { eventually } from "../../test/fakes/eventually.ts";
+import { attached, closeNodes, node } from "../../test/fakes/segment-nodes.ts";
 import { parseIp } from "../net/ip.ts";
 import { parsePrefix } from "../net/prefix.ts";
 import { MemoryStore } from "../store/memory/memory-store.ts";

@@ -14,9 +14,8 @@ import {
   setns,
   unshareNetwork,
 } from "./libc.ts";
-import { IFF_UP, ifla, rtm } from "./netlink/constants.ts";
-import { ifinfo } from "./netlink/link.ts";
-import { attribute, attributeText0 } from "./netlink/message.ts";
+import { rtm } from "./netlink/constants.ts";
+import { encodeLinkSet, type LinkContext } from "./netlink/link.ts";
 import { NetlinkSocket } from "./netlink/socket.ts";
 import { placeMark } from "./nsfs.ts";
 import { hostNamespace, type NamespaceRef } from "./plan.ts";
@@ -35,6 +34,9 @@ interface OpenNamespace {
  * open few of them needs those for what cannot wait.
  */
 const poolSizeFor = (limit: number): number => Math.max(4, Math.min(32, Math.floor((limit - 64) / 16)));
+
+/** What is said of a loopback names no other link and no namespace. */
+const alone: LinkContext = { index: () => 0, namespaceFd: () => -1 };
 
 const errnoOf = (error: unknown): number | undefined => (error instanceof NetworkError ? error.errno : undefined);
 
@@ -119,12 +121,8 @@ export class Namespaces {
       const socket = this.#newSocket();
       try {
         // By name, not by number: the loopback is 1 only by convention.
-        const up = [ifinfo({ flags: IFF_UP, change: IFF_UP }), attributeText0(ifla.IFNAME, "lo")];
-        const body = Buffer.concat([
-          ...up,
-          ...(alias === undefined ? [] : [attribute(ifla.IFALIAS, Buffer.from(alias))]),
-        ]);
-        socket.request({ type: rtm.SETLINK, body });
+        const change = { up: true, ...(alias !== undefined && { alias }) };
+        socket.request({ type: rtm.SETLINK, body: encodeLinkSet("lo", change, alone) });
         // Last, so that whoever finds a namespace here, after a crash at any moment, finds its loopback up and whose it is.
         this.mount(path);
       } catch (error) {

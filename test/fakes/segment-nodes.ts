@@ -40,12 +40,3 @@ export const attached = async ({ libnetwork }: Opened, network: string, name: st
   await libnetwork.attach(endpoint.id, id);
   return { endpoint: endpoint.id, sandbox: id };
 };
-
-/** Waits for what comes on the next turns. */
-export const eventually = async (what: string, condition: () => boolean) => {
-  const end = performance.now() + 5_000;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-};
